@@ -1,0 +1,51 @@
+# `make help` lists the targets.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+# uv from the PATH, or a copy of our own in .uv
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := .venv/bin/python
+
+.PHONY: help setup demo test test-all check format lock sync clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.locked ## the environment, from requirements.lock
+
+.venv/.locked: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@command -v $(UV) >/dev/null || { echo "fetching uv"; $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip sync --python $(RUN) requirements.lock
+	@touch $@
+
+demo: setup ## a first picture: the motorcycle, painted behind it
+	$(RUN) -m src.run +experiment=masked_style
+
+test: setup ## the test suite
+	$(RUN) -m pytest -m "not slow"
+
+test-all: setup ## the slow tests too
+	$(RUN) -m pytest
+
+check: setup ## format, lint, types
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+format: setup ## format the code
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+lock: ## requirements.lock from pyproject.toml: exact versions with hashes, for every platform
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --extra dev \
+		--no-header --no-emit-index-url pyproject.toml -o requirements.lock
+
+sync: ## upload to W&B what was tracked offline
+	@find outputs -type d -name 'offline-run-*' -exec .venv/bin/wandb sync {} +
+
+clean: ## caches and the environment; never outputs/
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache
+	find src tests -type d -name __pycache__ -exec rm -rf {} +

@@ -1,0 +1,179 @@
+"""A frozen chain of named layers that gives the features of a picture in one pass."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from src.errors import InputError
+from src.weights import State, match
+
+Layer = str | int
+KEY = "backbone.weights"
+CLASSIFIER = r"classifier\.|conv10\."  # in files of a whole network; never used here
+
+# Spread of an ImageNet picture's colours in [0, 1], the mean of torchvision's three.
+IMAGENET_STD = 0.2256
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+# The mean that Caffe networks take away, on 0-255, in their order: blue, green, red.
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network's weights expect of a picture: (image[channels] - mean) / std.
+
+    Attributes:
+        mean: per channel, in [0, 1], in the order of `channels`.
+        std: per channel, likewise.
+        channels: order of the channels; (2, 1, 0) for BGR.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: tuple[int, ...] = (0, 1, 2)
+
+
+TORCHVISION = Preprocessing(IMAGENET_MEAN, (0.229, 0.224, 0.225))
+
+# Caffe's weights take 0-255. A chain of convolutions, ReLUs and max pools is homogeneous: with its
+# biases divided by s, it gives for a picture divided by s its features divided by s. With s = 255 x
+# 0.2256 the features of Caffe's weights come out in the units of torchvision's (one standard
+# deviation of the input is 1), and a loss weight means about the same with either.
+CAFFE_UNIT = 255 * IMAGENET_STD
+CAFFE = Preprocessing(tuple(m / 255 for m in CAFFE_MEAN_BGR), (IMAGENET_STD,) * 3, (2, 1, 0))
+
+
+class Backbone:
+    """Named layers in a row, frozen, from a picture in [0, 1] to the features asked for.
+
+    A plain object, not a module of the trained one: its weights are in no checkpoint, and nothing
+    can put it in training mode.
+
+    Args:
+        layers: (name, module) in order; the index of a layer is that in torchvision's `features`.
+        preprocessing: what the weights expect.
+        name: for messages.
+    """
+
+    def __init__(
+        self, layers: Sequence[tuple[str, nn.Module]], preprocessing: Preprocessing, name: str
+    ) -> None:
+        self.name = name
+        self.layers = [layer for layer, _ in layers]
+        self._modules = [
+            module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+            for _, module in layers
+        ]
+        self._channels = list(preprocessing.channels)
+        self._mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(preprocessing.std).view(1, 3, 1, 1)
+
+    def to(self, device: torch.device) -> "Backbone":
+        """Move the weights to a device."""
+        self._modules = [module.to(device) for module in self._modules]
+        self._mean, self._std = self._mean.to(device), self._std.to(device)
+        return self
+
+    def layer(self, layer: Layer, key: str = "loss") -> str:
+        """The name of a layer given by name or by index.
+
+        Raises:
+            InputError: no such layer; the text has the nearest names, or all of them.
+        """
+        if isinstance(layer, int) and not isinstance(layer, bool) and 0 <= layer < len(self.layers):
+            return self.layers[layer]
+        if layer in self.layers:
+            return str(layer)
+        near = difflib.get_close_matches(str(layer), self.layers, n=3)
+        choices = ", ".join(near or self.layers)
+        raise InputError(
+            key,
+            f"the layer {layer!r}",
+            f"a layer of {self.name} ({choices}) or an index from 0 to {len(self.layers) - 1}",
+        )
+
+    def smallest_side(self, layer: str) -> int:
+        """The shortest side in pixels for which a layer still has a position."""
+        side = 1
+        for module in reversed(self._modules[: self.layers.index(layer) + 1]):
+            window = _window(module)
+            if window is not None:
+                kernel, stride, padding = window
+                side = max((side - 1) * stride + kernel - 2 * padding, 1)
+        return side
+
+    def features(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Features of a picture, in one pass, no deeper than the deepest layer asked for.
+
+        Args:
+            image: (B, 3, H, W) RGB in [0, 1], any memory layout.
+            layers: names; none asks for nothing and runs nothing.
+
+        Returns:
+            {layer: (B, C, h, w)}, channels-last in memory.
+        """
+        wanted = set(layers)
+        if not wanted:
+            return {}
+        x = (image[:, self._channels] - self._mean) / self._std
+        x = x.contiguous(memory_format=torch.channels_last)
+        found: dict[str, Tensor] = {}
+        for name, module in zip(self.layers, self._modules, strict=True):
+            x = module(x)
+            if name in wanted:
+                found[name] = x
+                if len(found) == len(wanted):
+                    break
+        return found
+
+
+def load(
+    layers: Sequence[tuple[str, nn.Module]], state: State, preprocessing: Preprocessing, name: str
+) -> Backbone:
+    """A backbone of these layers with these weights.
+
+    Args:
+        layers: (name, module) in order, made on the "meta" device: nothing is initialised twice.
+        state: tensors by `<layer>.weight`, `<layer>.bias`; a classifier's are left out.
+        preprocessing: what the weights expect.
+        name: of the network, for messages.
+
+    Raises:
+        InputError: weights of another network.
+    """
+    network = nn.Sequential()
+    for layer, module in layers:
+        network.add_module(layer, module)
+    matched = match(state, network.state_dict(), ignore=CLASSIFIER, key=KEY, network=name)
+    network.load_state_dict(matched, assign=True)
+    return Backbone(layers, preprocessing, name)
+
+
+def _window(module: nn.Module) -> tuple[int, int, int] | None:
+    """Kernel, stride and padding of a layer that looks at a window; None for one that does not."""
+    if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        sides = (module.kernel_size, module.stride, module.padding)
+        kernel, stride, padding = (s[0] if isinstance(s, tuple) else s for s in sides)
+        return int(kernel), int(stride), int(padding)
+    return None
+
+
+def pool(kind: str, kernel: int, ceil: bool = False) -> nn.Module:
+    """A pooling layer of stride 2.
+
+    Average pooling "gives slightly more appealing results" (Gatys et al. 2016, section 2). It is
+    no drop-in for the paper's weights: its features are smaller.
+
+    Raises:
+        InputError: a kind other than max and avg.
+    """
+    kinds: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {
+        "max": nn.MaxPool2d,
+        "avg": nn.AvgPool2d,
+    }
+    if kind not in kinds:
+        raise InputError("backbone.pooling", repr(kind), f"one of {', '.join(kinds)}")
+    return kinds[kind](kernel, stride=2, ceil_mode=ceil)

@@ -1,0 +1,423 @@
+"""From a composed configuration to the objects of a run; the only room that knows its keys."""
+
+import difflib
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import HydraException
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+from torch import Tensor
+
+from src import images, masks
+from src.backbones import Backbone
+from src.errors import InputError
+from src.inputs import Scene, load_scene, load_style
+from src.losses import NORMALIZERS, gram_matrix
+from src.objective import (
+    REDUCTIONS,
+    ContentTerm,
+    Objective,
+    Style,
+    StyleTerm,
+    TotalVariationTerm,
+    check_size,
+    sizes,
+)
+from src.run_folder import CHECKPOINT
+from src.stylization import STARTS, Stylization, starting_picture
+from src.tracking import Identity
+
+CONF = Path(__file__).parent.parent / "conf"
+DEFAULT_SIZE = 512
+# Keys that cannot change a pastiche: two runs that differ in these alone are the same experiment.
+WITHOUT_EFFECT = (
+    "name",
+    "output_dir",
+    "tracking",
+    "trainer",
+    "log_every",
+    "picture_every",
+    "resume",
+)
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run needs, built and checked.
+
+    Attributes:
+        stylization: the module to fit.
+        alpha: (1, 1, H, W), the content's transparency, or None.
+        pictures: what went in, by file name in inputs/.
+        found: settings that `auto` found, by key.
+    """
+
+    stylization: Stylization
+    alpha: Tensor | None
+    pictures: dict[str, Tensor]
+    found: dict[str, float]
+
+
+def experiments() -> list[str]:
+    """The names that +experiment= takes."""
+    return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def resolve(cfg: DictConfig) -> Config:
+    """A composed configuration as plain values, its top-level keys known and nothing missing.
+
+    Raises:
+        InputError: an unknown key (with the nearest known one), or a value that is missing.
+    """
+    known = {*_base_keys(), "hydra"}
+    for key in cfg:
+        if key not in known:
+            raise InputError(str(key), "an unknown key", nearest(str(key), known))
+    if OmegaConf.is_missing(cfg, "name"):
+        raise InputError("experiment", "nothing", f"+experiment=NAME of {', '.join(experiments())}")
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
+        raise InputError(str(error.full_key or "a key"), "nothing", "a value") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "hydra"}
+
+
+def _base_keys() -> set[str]:
+    base = OmegaConf.load(CONF / "config.yaml")
+    assert isinstance(base, DictConfig)
+    groups = {group for entry in base.defaults if entry != "_self_" for group in entry}
+    return {str(key) for key in base if key != "defaults"} | {str(g) for g in groups} | {"clamp"}
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known words nearest to one that is not, or all of them, as a phrase."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"{near[0]}, perhaps" if near else f"one of {', '.join(known)}"
+
+
+def config_hash(config: Config) -> str:
+    """Twelve hexadecimal digits that are equal for configurations that make the same pastiche."""
+    kept = {key: value for key, value in config.items() if key not in WITHOUT_EFFECT}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def identify(config: Config, overrides: Iterable[str] = (), sweep: str | None = None) -> Identity:
+    """The run's names in W&B.
+
+    Args:
+        config: the resolved configuration.
+        overrides: what the command line set for this run.
+        sweep: the sweep's folder name, where it belongs to one.
+    """
+    varied = [o for o in overrides if not o.startswith(("+experiment=", "tracking", "output_dir"))]
+    name = config["name"]
+    target = str(config["backbone"].get("_target_", "")).rpartition(".")[2]
+    mask = str(config["mask"].get("_target_", "")).rpartition(".")[2]
+    optimizer = str(config["optimizer"].get("_target_", "")).rpartition(".")[2].lower()
+    content = Path(str(config["content"])).stem
+    tags = [target, f"mask:{mask}", optimizer, f"content:{content}"]
+    return Identity(
+        name=(" ".join(varied) or f"{name} {content}")[:120],
+        group=f"{name}/{sweep}" if sweep else name,
+        job_type="sweep" if sweep else "single",
+        tags=[tag[:64] for tag in tags],
+    )
+
+
+def build(config: Config) -> Job:
+    """Read the pictures, load the network, compute the targets.
+
+    Raises:
+        InputError: anything in the configuration that cannot be used, named by its key.
+    """
+    _check_numbers(config)
+    loss, styles = config["loss"], config["styles"]
+    if not isinstance(styles, dict) or not styles:
+        raise InputError("styles", repr(styles), "at least one style")
+    backbone: Backbone = _call("backbone", config["backbone"])
+    layers = {
+        part: [
+            backbone.layer(layer, f"loss.{part}.layers")
+            for layer in _list(loss[part]["layers"], f"loss.{part}.layers")
+        ]
+        for part in ("content", "style")
+    }
+    masked = loss["content"].get("mask") or any(s.get("mask") for s in styles.values())
+    scene = _scene(config, need_depth=bool(masked))
+    check_size(scene.image, backbone, [*layers["content"], *layers["style"]], "size")
+
+    found: dict[str, float] = {}
+    content_mask = _mask(loss["content"].get("mask"), scene, "loss.content.mask", found)
+    style_masks = _style_masks(styles, scene, bool(loss.get("mask_shares", True)), found)
+    paintings = {name: _painting(config, name, style) for name, style in styles.items()}
+    for image in paintings.values():
+        check_size(image, backbone, layers["style"], "style_size")
+
+    with torch.no_grad():
+        features = backbone.features(scene.image, layers["content"] + layers["style"])
+        terms = [
+            _call_with(
+                "loss.content",
+                ContentTerm,
+                _without(loss["content"], "layers", "mask"),
+                target={layer: features[layer] for layer in layers["content"]},
+                mask=content_mask,
+            ),
+            _call_with(
+                "loss.style",
+                StyleTerm,
+                _without(loss["style"], "layers"),
+                styles={
+                    name: Style(
+                        _grams(backbone, paintings[name], layers["style"]),
+                        float(styles[name].get("weight", 1.0)),
+                        style_masks[name],
+                    )
+                    for name in styles
+                },
+                feature_sizes=sizes(features),
+            ),
+            _call_with("loss.tv", TotalVariationTerm, loss["tv"]),
+        ]
+    stylization = Stylization(
+        Objective(backbone, terms),
+        _start(config, scene.image),
+        _optimizer(config["optimizer"]),
+        clamp=bool(config.get("clamp", False)),
+        restart=_restart(config["restart"]),
+    )
+    pictures = {"content": scene.image, **{f"style_{n}": p for n, p in paintings.items()}}
+    if scene.depth is not None:
+        pictures["depth"] = scene.depth
+    pictures |= {f"mask_{name}": mask for name, mask in style_masks.items() if mask is not None}
+    if content_mask is not None:
+        pictures["mask_content"] = content_mask
+    return Job(stylization, scene.alpha, pictures, found)
+
+
+def checkpoint(resume: str | None) -> Path | None:
+    """The checkpoint that `resume` names, a run's folder or the file itself.
+
+    Raises:
+        InputError: neither is there.
+    """
+    if resume is None:
+        return None
+    path = Path(resume)
+    file = path / CHECKPOINT if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(
+            "resume", f"{resume}, where no checkpoint is", f"a run's folder with {CHECKPOINT}"
+        )
+    return file
+
+
+def check_checkpoint(file: Path, stylization: Stylization, steps: int) -> int:
+    """The step at which a checkpoint stopped, if this run can go on from it.
+
+    Raises:
+        InputError: not a checkpoint of a stylization of this size, or already at `steps`.
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        pastiche, step = state["state_dict"]["pastiche"], int(state["global_step"])
+    except Exception as error:  # torch, zipfile and pickle each have their own
+        raise InputError(
+            "resume", f"{file}, which is not a run's checkpoint", "one that this program wrote"
+        ) from error
+    here = stylization.pastiche.shape
+    if pastiche.shape != here:
+        raise InputError(
+            "resume",
+            f"a pastiche of {pastiche.shape[-1]} x {pastiche.shape[-2]} pixels",
+            f"{here[-1]} x {here[-2]}, as this run's content and size make it",
+        )
+    if step >= steps:
+        raise InputError("steps", f"{steps}", f"more than the {step} steps of {file}")
+    return step
+
+
+def _scene(config: Config, need_depth: bool) -> Scene:
+    depth = config["depth"]
+    size, short_side = _side(config, "size"), _side(config, "short_side")
+    return load_scene(
+        str(config["content"]),
+        index=config["content_index"],
+        depth_source=depth["source"],
+        depth_path=depth["path"],
+        depth_kind=depth["kind"],
+        depth_scale=depth["scale"],
+        size=size if size or short_side else DEFAULT_SIZE,
+        short_side=short_side,
+        need_depth=need_depth,
+    )
+
+
+def _side(config: Config, key: str) -> int | None:
+    side = config[key]
+    if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 1):
+        raise InputError(key, repr(side), "a whole number of pixels, 1 or more")
+    return side
+
+
+def _painting(config: Config, name: str, style: Mapping[str, Any]) -> Tensor:
+    allowed = {"path", "weight", "mask", "invert"}
+    for key in style:
+        if key not in allowed:
+            raise InputError(f"styles.{name}.{key}", "an unknown key", nearest(key, allowed))
+    if not style.get("path"):
+        raise InputError(f"styles.{name}.path", "nothing", "a built-in painting's name or a path")
+    size, short_side = _side(config, "style_size"), _side(config, "style_short_side")
+    if size is None and short_side is None:
+        size, short_side = _side(config, "size"), _side(config, "short_side")
+        size = size if size or short_side else DEFAULT_SIZE
+    path = str(style["path"])
+    is_main = name == "main" and path == str(config["style"])
+    key = "style" if is_main else f"styles.{name}.path"
+    return load_style(path, key=key, size=size, short_side=short_side)
+
+
+def _grams(backbone: Backbone, image: Tensor, layers: list[str]) -> dict[str, Tensor]:
+    features = backbone.features(image, layers)
+    return {layer: gram_matrix(features[layer]) for layer in layers}
+
+
+def _style_masks(
+    styles: Mapping[str, Any], scene: Scene, as_shares: bool, found: dict[str, float]
+) -> dict[str, Tensor | None]:
+    made: dict[str, Tensor | None] = {}
+    for name, style in styles.items():
+        mask = _mask(style.get("mask"), scene, f"styles.{name}.mask", found)
+        if style.get("invert") and mask is not None:
+            mask = 1 - mask
+        made[name] = mask
+    if as_shares and len(made) > 1 and any(mask is not None for mask in made.values()):
+        ones = torch.ones_like(scene.image[:, :1])
+        return {**masks.shares({n: ones if m is None else m for n, m in made.items()})}
+    return made
+
+
+def _mask(node: Any, scene: Scene, key: str, found: dict[str, float]) -> Tensor | None:
+    """A mask from its configuration; its `auto` numbers are looked up in the scene's depth."""
+    if node is None:
+        return None
+    if not isinstance(node, Mapping):
+        raise InputError(key, repr(node), "a mask: ${mask}, or null")
+    assert scene.depth is not None
+    assert scene.valid is not None
+    settings = dict(node)
+    for name, value in settings.items():
+        if value == "auto":
+            if "auto" not in found:
+                found["auto"] = masks.auto_threshold(scene.depth, scene.valid)
+            settings[name] = found["auto"]
+        elif name not in ("_target_", "invert") and not isinstance(value, int | float):
+            raise InputError(f"{key}.{name}", repr(value), "a number")
+    return _call(key, settings, scene.depth).clamp(0, 1)
+
+
+def _start(config: Config, content: Tensor) -> Tensor:
+    """The first pastiche, of the content's size."""
+    init = str(config["init"])
+    if init in STARTS:
+        generator = torch.Generator().manual_seed(config["seed"])
+        return starting_picture(init, content, generator)
+    if not Path(init).exists():
+        raise InputError("init", repr(init), f"{', '.join(STARTS)}, or a picture's path")
+    return images.resize(load_style(init, key="init"), content.shape[-2], content.shape[-1])
+
+
+def _optimizer(node: Mapping[str, Any]) -> Callable[..., torch.optim.Optimizer]:
+    settings = _without(node, "_target_")
+    make = partial(_function("optimizer", node), **settings)
+    try:
+        make([torch.nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise InputError("optimizer", f"{settings} ({error})", "settings that it takes") from error
+    return make
+
+
+def _restart(node: Mapping[str, Any]) -> tuple[int, float] | None:
+    step, lr = node["step"], node["lr"]
+    if step is None and lr is None:
+        return None
+    if not isinstance(step, int) or not isinstance(lr, int | float):
+        raise InputError("restart", f"step {step}, lr {lr}", "a step and a learning rate, or null")
+    return step, float(lr)
+
+
+def _check_numbers(config: Config) -> None:
+    """Numbers of which a wrong one would show late or not at all."""
+    whole = {"steps": 1, "seed": 0, "log_every": 1, "picture_every": 1}
+    for key, low in whole.items():
+        value = config[key]
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise InputError(key, repr(value), f"a whole number, {low} or more")
+    loss = config["loss"]
+    weights = {f"loss.{part}.weight": loss[part]["weight"] for part in ("content", "style", "tv")}
+    weights |= {f"styles.{n}.weight": s.get("weight", 1) for n, s in config["styles"].items()}
+    for i, weight in enumerate(loss["style"]["layer_weights"] or ()):
+        weights[f"loss.style.layer_weights[{i}]"] = weight
+    for key, value in weights.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < float("inf"):
+            raise InputError(key, repr(value), "a number, 0 or more")
+    choices = {
+        "loss.content.reduction": (loss["content"]["reduction"], REDUCTIONS),
+        "loss.tv.reduction": (loss["tv"]["reduction"], REDUCTIONS),
+        "loss.style.normalizer": (loss["style"]["normalizer"], NORMALIZERS),
+    }
+    for key, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise InputError(key, repr(value), f"one of {', '.join(allowed)}")
+
+
+def _list(value: Any, key: str) -> list[Any]:
+    if not isinstance(value, list) or not value:
+        raise InputError(key, repr(value), "a list of at least one layer: [relu4_2]")
+    return value
+
+
+def _without(node: Mapping[str, Any], *keys: str) -> Config:
+    return {key: value for key, value in node.items() if key not in keys}
+
+
+def _function(key: str, node: Mapping[str, Any]) -> Callable[..., Any]:
+    target = node.get("_target_")
+    try:
+        return get_method(str(target))
+    except (HydraException, ValueError, ImportError) as error:
+        raise InputError(f"{key}._target_", repr(target), "the name of a function") from error
+
+
+def _call(key: str, node: Mapping[str, Any], *args: Any) -> Any:
+    """Call the function that a node names with the node's other entries."""
+    return _call_with(key, partial(_function(key, node), *args), _without(node, "_target_"))
+
+
+def _call_with(
+    key: str, function: Callable[..., Any], settings: Mapping[str, Any], **built: Any
+) -> Any:
+    """Call a function with settings from the configuration and objects that were built.
+
+    Raises:
+        InputError: a setting that the function does not know.
+    """
+    known = set(inspect.signature(function).parameters) - set(built)
+    for name in settings:
+        if name not in known:
+            raise InputError(f"{key}.{name}", "an unknown key", nearest(name, known))
+    return function(**settings, **built)

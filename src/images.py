@@ -1,0 +1,80 @@
+"""Tensors and picture files: sizes, resampling, 8-bit sRGB out.
+
+Pictures are (1, 3, H, W) float32 sRGB in [0, 1]; maps are (1, 1, H, W).
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from src.errors import InputError
+
+
+def fit(
+    height: int, width: int, *, size: int | None = None, short_side: int | None = None
+) -> tuple[int, int]:
+    """The (height, width) of a picture scaled to a given side, its aspect kept.
+
+    Args:
+        height: pixels.
+        width: pixels.
+        size: wanted long side in pixels; wins over `short_side`.
+        short_side: wanted short side in pixels. With neither, the picture keeps its size.
+
+    Returns:
+        Height and width in pixels, each at least 1.
+
+    Raises:
+        InputError: a side that is not a positive whole number.
+    """
+    for key, side in (("size", size), ("short_side", short_side)):
+        if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 1):
+            raise InputError(key, repr(side), "a whole number of pixels, 1 or more")
+    if size is not None:
+        scale = size / max(height, width)
+    elif short_side is not None:
+        scale = short_side / min(height, width)
+    else:
+        return height, width
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """Resample a (B, C, H, W) tensor to (B, C, height, width), antialiased.
+
+    Bicubic where it grows (kept within the input's range), area-weighted bilinear where it shrinks.
+    """
+    if image.shape[-2:] == (height, width):
+        return image
+    grows = height >= image.shape[-2] and width >= image.shape[-1]
+    mode = "bicubic" if grows else "bilinear"
+    out = F.interpolate(image, (height, width), mode=mode, align_corners=False, antialias=True)
+    return out.clamp(image.amin(), image.amax())
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """(1, C, H, W) in [0, 1], clipped there, to (H, W, C) uint8 (C = 1: (H, W))."""
+    pixels = (image.detach()[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+    return pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy()
+
+
+def save_png(image: Tensor, path: Path, alpha: Tensor | None = None) -> None:
+    """Write a (1, 3 or 1, H, W) tensor in [0, 1] as 8-bit sRGB PNG, whole or not at all.
+
+    Args:
+        image: (1, 3, H, W) or (1, 1, H, W) in [0, 1]; what lies outside is clipped.
+        path: the file; its folder must exist.
+        alpha: (1, 1, H, W) in [0, 1], written as the fourth channel.
+    """
+    channels = image if alpha is None else torch.cat([image, alpha.to(image)], dim=1)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        Image.fromarray(to_uint8(channels)).save(part, format="PNG")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,197 @@
+"""A picture with its depth, whatever files they come in: `load_scene` and `load_style`."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.errors import InputError
+from src.inputs import depth_files, depth_maps, pictures, samples
+from src.inputs.depth_maps import RawDepth, same_aspect
+from src.inputs.pictures import Picture
+
+log = logging.getLogger(__name__)
+
+SOURCES = ("auto", "file", "embedded", "estimate")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A content picture and its depth.
+
+    Attributes:
+        image: (1, 3, H, W) float32 sRGB in [0, 1].
+        depth: (1, 1, H, W) float32 in [0, 1], 0 the nearest and 1 the farthest valid point (first
+            and last percentile), holes filled; None where the picture has no depth.
+        valid: (1, 1, H, W) bool, where depth was measured.
+        alpha: (1, 1, H, W) float32 in [0, 1], where the picture has transparency.
+        name: a short name for titles.
+        depth_from: where the depth comes from, in words.
+        depth_span: the depths that became 0 and 1.
+        depth_unit: their unit: `m` or `relative`.
+    """
+
+    image: Tensor
+    depth: Tensor | None
+    valid: Tensor | None
+    alpha: Tensor | None
+    name: str
+    depth_from: str = ""
+    depth_span: tuple[float, float] | None = None
+    depth_unit: str = ""
+
+
+def load_scene(
+    path: str | Path,
+    *,
+    index: int | None = None,
+    depth_source: str = "auto",
+    depth_path: str | Path | None = None,
+    depth_kind: str = "auto",
+    depth_scale: str | float = "auto",
+    depth_preset: str | None = None,
+    size: int | None = None,
+    short_side: int | None = None,
+    need_depth: bool = True,
+) -> Scene:
+    """Load a content picture and its depth.
+
+    Args:
+        path: a built-in name (`motorcycle`) or a file: a picture or an NYU Depth v2 `.mat`.
+        index: which image of a `.mat`, from 0; None is the first.
+        depth_source: `file`, `embedded` (what the picture carries), `estimate`, or `auto`: the
+            file where `depth_path` is given, else what the picture carries, else an estimate.
+        depth_path: a depth file of the same view; its aspect must be the picture's.
+        depth_kind: `depth`, `disparity`, or `auto` where the file says it.
+        depth_scale: units per metre of the depth file, or `auto`.
+        depth_preset: a known encoding: one of `depth_files.PRESETS`.
+        size: long side of what comes back, in pixels; see `images.fit`.
+        short_side: short side in pixels.
+        need_depth: whether a picture without depth is an error.
+
+    Raises:
+        InputError: what was given cannot be used; it names the key.
+    """
+    if depth_source not in SOURCES:
+        raise InputError("depth.source", repr(depth_source), f"one of {', '.join(SOURCES)}")
+    if depth_source == "file" and depth_path is None:
+        raise InputError("depth.path", "nothing", "a depth file, because depth.source=file")
+    found = _content(str(path), index, size, short_side)
+    picture = found.picture
+
+    key = "content"
+    raw: RawDepth | None = None
+    if depth_source == "file" or (depth_source == "auto" and depth_path is not None):
+        key = "depth.path"
+        raw = depth_files.read(
+            Path(str(depth_path)).expanduser(),
+            kind=depth_kind,
+            scale=depth_scale,
+            preset=depth_preset,
+        )
+        raw = _turned_like(picture, raw)
+        depth_maps.check_aspect(raw, picture.file_size, key)
+    elif depth_source != "estimate":
+        raw = found.depth()
+    if raw is None and (need_depth or depth_source != "auto"):
+        raw = _estimate(picture.image, depth_source, found.name)
+    if raw is None:
+        return Scene(picture.image, None, None, picture.alpha, found.name)
+    prepared = depth_maps.prepare(raw, picture.image, key)
+    low, high = prepared.span
+    measured = prepared.valid.float().mean().item()
+    origin = f"{raw.origin}: {low:.3g} to {high:.3g} {prepared.unit}, {measured:.0%} measured"
+    log.info("depth of %s from %s", found.name, origin)
+    return Scene(
+        image=picture.image,
+        depth=prepared.depth,
+        valid=prepared.valid,
+        alpha=picture.alpha,
+        name=found.name,
+        depth_from=raw.origin,
+        depth_span=prepared.span,
+        depth_unit=prepared.unit,
+    )
+
+
+def load_style(
+    path: str | Path, *, key: str = "style", size: int | None = None, short_side: int | None = None
+) -> Tensor:
+    """Load a style picture.
+
+    Args:
+        path: a built-in painting's name or a picture file.
+        key: the configuration key that named it, for errors.
+        size: long side in pixels; see `images.fit`.
+        short_side: short side in pixels.
+
+    Returns:
+        (1, 3, h, w) float32 sRGB in [0, 1]; what is transparent is white.
+
+    Raises:
+        InputError: neither a name nor a picture.
+    """
+    known = samples.paintings()
+    file = known.get(str(path), Path(path).expanduser())
+    if not file.exists():
+        raise samples.unknown_name(str(path), known, key, pictures.EXPECTED)
+    picture = pictures.read(file, key=key, size=size, short_side=short_side)
+    if picture.alpha is None:
+        return picture.image
+    return torch.lerp(torch.ones(()), picture.image, picture.alpha)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A content picture, and a way to the depth it carries, read only if it is wanted."""
+
+    picture: Picture
+    name: str
+    depth: Callable[[], RawDepth | None]
+
+
+def _content(path: str, index: int | None, size: int | None, short_side: int | None) -> _Content:
+    """Find and read a content picture by built-in name or path."""
+    sides = {"size": size, "short_side": short_side}
+    if index is not None and not path.lower().endswith(".mat"):
+        raise InputError("content_index", repr(index), "null: only a .mat holds many pictures")
+    if path in samples.PHOTOS:
+        sample = samples.PHOTOS[path]
+        picture = pictures.read(sample.photo(), key="content", **sides)
+        return _Content(picture, path, sample.depth)
+    file = Path(path).expanduser()
+    if not file.exists():
+        kinds = f"{pictures.EXPECTED}, or an NYU Depth v2 .mat"
+        raise samples.unknown_name(path, samples.PHOTOS, "content", kinds)
+    if file.suffix.lower() == ".mat":
+        from src.inputs import nyu  # h5py: 0.3 s, and only here
+
+        frame = nyu.read_mat(file, index)
+        picture = pictures.from_pixels(frame.rgb, **sides)
+        return _Content(picture, frame.name, lambda: frame.depth)
+    picture = pictures.read(file, key="content", **sides)
+    return _Content(picture, file.stem, lambda: None)
+
+
+def _turned_like(picture: Picture, depth: RawDepth) -> RawDepth:
+    """A depth file saved the way the sensor lay, beside a photo that EXIF turns by 90 degrees."""
+    if picture.orientation < 5 or same_aspect(depth.values.shape, picture.file_size):
+        return depth
+    values, valid = (pictures.turn(x, picture.orientation) for x in (depth.values, depth.valid))
+    if not same_aspect(values.shape, picture.file_size):
+        return depth
+    return replace(depth, values=np.ascontiguousarray(values), valid=np.ascontiguousarray(valid))
+
+
+def _estimate(image: Tensor, source: str, name: str) -> RawDepth:
+    """The depth of a picture that carries none: here a network will be asked."""
+    carries = "" if source == "estimate" else f" and '{name}', which carries no depth"
+    raise InputError(
+        "depth.source",
+        f"{source}{carries}",
+        "depth.path=FILE with the depth of this view; estimating depth is not available yet",
+    )

@@ -1,0 +1,82 @@
+"""The one door to Lightning, opened without the six seconds that its import costs.
+
+Lightning imports torch's compiler (to recognise compiled modules) and torchmetrics with its
+hundred metrics, and with them torchvision, sympy and scipy.signal. Nothing here compiles a module
+or logs a metric object, so placeholders stand in for both while Lightning is imported, and go
+again: what imports the real ones later gets the real ones.
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from importlib import import_module, metadata
+from types import ModuleType
+from typing import Any
+
+import torch
+
+
+def _placeholders() -> dict[str, ModuleType]:
+    compiler = ModuleType("torch._dynamo")
+    metrics = ModuleType("torchmetrics")
+    names: dict[ModuleType, dict[str, Any]] = {
+        compiler: {
+            "OptimizedModule": type("OptimizedModule", (), {}),
+            "disable": lambda function=None, *_, **__: function,
+        },
+        metrics: {
+            "Metric": type("Metric", (), {}),
+            "MetricCollection": type("MetricCollection", (), {}),
+            "__version__": metadata.version("torchmetrics"),
+        },
+    }
+    for module, attributes in names.items():
+        module.__dict__.update(attributes)
+    return {module.__name__: module for module in names}
+
+
+def _mark_optimizer_as_uncompiled() -> None:
+    """Say beforehand what torch's optimisers import the compiler for: "do not compile this"."""
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        method: Callable[..., Any] | None = getattr(
+            getattr(torch.optim.Optimizer, name), "__wrapped__", None
+        )
+        if method is not None and not hasattr(method, "__dynamo_disable"):
+            setattr(method, "__dynamo_disable", method)
+
+
+def _import_lean() -> None:
+    stand_ins = {n: m for n, m in _placeholders().items() if n not in sys.modules}
+    sys.modules.update(stand_ins)
+    try:
+        import_module("pytorch_lightning")
+    except (AttributeError, ImportError):  # another release wants more of them: import it whole
+        for name in [n for n in sys.modules if n.startswith(("pytorch_lightning", "lightning_"))]:
+            del sys.modules[name]
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+    _mark_optimizer_as_uncompiled()
+
+
+if "pytorch_lightning" not in sys.modules:
+    _import_lean()
+
+import pytorch_lightning  # noqa: E402  (the placeholders come first)
+from pytorch_lightning import Callback, LightningModule, Trainer  # noqa: E402
+from pytorch_lightning.utilities.types import STEP_OUTPUT  # noqa: E402
+
+__all__ = ["STEP_OUTPUT", "Callback", "LightningModule", "Trainer", "quiet", "seed_everything"]
+
+
+def quiet() -> None:
+    """Keep Lightning's own advice off the screen: device lines, tips, loader warnings."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning_fabric|pytorch_lightning")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's random numbers."""
+    pytorch_lightning.seed_everything(seed, verbose=False)

@@ -1,0 +1,147 @@
+"""The losses of "3D Neural Style Transfer" (Ghiron, Jamgochian, Lange), as pure functions.
+
+Shapes are (B, C, H, W); in the paper's notation N_l = C filters and M_l = H W positions. Sums are
+the paper's: none of these divides by the size of the picture unless its formula says so.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Normalizer = Literal["mean_square", "paper"]
+NORMALIZERS: tuple[Normalizer, ...] = ("mean_square", "paper")
+
+
+def _full(x: Tensor) -> Tensor:
+    """At least float32: squares of half-precision features overflow."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def content_loss(features: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Half the sum of squared differences of features: 1/2 sum((mask * (F - P))^2).
+
+    Paper, section 3.1 (mask None) and 3.2 (mask = gamma_c(d)).
+
+    Args:
+        features: F, of the pastiche, (B, C, H, W).
+        target: P, of the content, same shape.
+        mask: (B, 1, H, W) in [0, 1], at this layer's size; None weighs every position by 1.
+
+    Returns:
+        A scalar, 0 or more.
+    """
+    difference = _full(features) - _full(target)
+    if mask is not None:
+        difference = difference * mask
+    return 0.5 * difference.square().sum()
+
+
+class _Gram(torch.autograd.Function):
+    """sum_k w_k F_ki F_kj for F (B, M, C), w (B, M, 1) or None.
+
+    Written out because its gradient, w F (dG + dG^T), then costs one matrix product and no further
+    pass over the masked features; autograd would spend two products and two passes.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weights: Tensor | None) -> Tensor:
+        weighted = features if weights is None else features * weights
+        ctx.save_for_backward(weighted)
+        return weighted.transpose(1, 2) @ features
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (weighted,) = ctx.saved_tensors
+        return weighted @ (gradient + gradient.transpose(1, 2)), None
+
+
+def gram_matrix(
+    features: Tensor, mask: Tensor | None = None, normalizer: Normalizer = "mean_square"
+) -> Tensor:
+    """Correlations of the filters where the mask selects: 1/(M eta) sum_k (mask F)_ik (mask F)_jk.
+
+    Paper, section 3.2; without a mask (eta = 1) section 3.1.
+
+    Differs from the paper in dividing by M here rather than in E_l, so that the Gram matrices of
+    two pictures of different size compare (the paper has one M for both). Differs from it also in
+    eta: the paper divides by mean(mask)^2, which leaves the Gram matrix of every mask that selects
+    too large (2x for a mask of ones on half of the picture, 4x on a quarter), since its sum grows
+    with mean(mask^2). That is what Gatys et al. 2017 divide by ("Controlling Perceptual Factors in
+    Neural Style Transfer", guided Gram matrices) and the default here.
+
+    Args:
+        features: F, (B, C, H, W).
+        mask: gamma_s(d), (B, 1, H, W) in [0, 1] at this layer's size. A constant: no gradient
+            flows to it.
+        normalizer: eta: "mean_square" for mean(mask^2), "paper" for mean(mask)^2.
+
+    Returns:
+        (B, C, C), symmetric.
+
+    Raises:
+        ValueError: an unknown normalizer.
+    """
+    if normalizer not in NORMALIZERS:
+        raise ValueError(
+            f"normalizer: got {normalizer!r}; expected one of {', '.join(NORMALIZERS)}"
+        )
+    batch, channels, height, width = features.shape
+    # Channels last: a view where the features lie so in memory, and one copy where not.
+    positions = _full(features).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+    if mask is None:
+        return _Gram.apply(positions, None) / (height * width)
+    mask = mask.detach().to(positions.dtype).expand(batch, 1, height, width)
+    squares = mask.square().reshape(batch, height * width, 1)
+    eta = squares.mean(1, keepdim=True)
+    if normalizer == "paper":
+        eta = mask.mean((2, 3)).square().unsqueeze(-1)
+    return _Gram.apply(positions, squares) / (height * width * eta)
+
+
+def style_loss(gram: Tensor, target_gram: Tensor) -> Tensor:
+    """The distance of two Gram matrices at one layer, E_l = 1/(4 C^2) sum((G - A)^2).
+
+    Paper, section 3.1. Its 1/M^2 is inside the Gram matrices here (see `gram_matrix`).
+
+    Args:
+        gram: G, of the pastiche, (B, C, C).
+        target_gram: A, of the style, same shape.
+
+    Returns:
+        A scalar, 0 or more.
+    """
+    channels = gram.shape[-1]
+    return (gram - target_gram).square().sum() / (4 * channels**2)
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Sum of squared differences of neighbouring pixels, down and across.
+
+    Paper, section 3.1, L_tv.
+
+    Args:
+        image: (B, C, H, W).
+
+    Returns:
+        A scalar, 0 or more.
+    """
+    down = image[:, :, 1:] - image[:, :, :-1]
+    across = image[:, :, :, 1:] - image[:, :, :, :-1]
+    return _full(down).square().sum() + _full(across).square().sum()
+
+
+def depth_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of two depth maps: 1/(H W) ||phi(original) - phi(pastiche)||^2.
+
+    Paper, section 3.3, L_depth.
+
+    Args:
+        predicted: phi(pastiche), (B, 1, H, W).
+        target: phi(original), same shape.
+
+    Returns:
+        A scalar, 0 or more.
+    """
+    return (_full(predicted) - _full(target)).square().mean()

@@ -1,0 +1,296 @@
+"""The objective: a pastiche in, the value of every term out.
+
+Plain objects that hold the frozen network, the targets and the weights; none is an `nn.Module`, so
+that the pastiche is the only parameter of the LightningModule that uses them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from src import losses, masks
+from src.backbones import Backbone
+from src.errors import InputError
+from src.losses import Normalizer
+
+Features = Mapping[str, Tensor]
+Reduction = Literal["sum", "mean"]
+REDUCTIONS: tuple[Reduction, ...] = ("sum", "mean")
+
+
+class Term(Protocol):
+    """One term of the loss. A new one is a class with these four and a line in `config.py`.
+
+    Attributes:
+        name: its column in terms.csv.
+        weight: what it is multiplied by in the total; with 0 it is only reported.
+        layers: the layers whose features it reads.
+    """
+
+    name: str
+    weight: float
+    layers: Sequence[str]
+
+    def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
+        """Its unweighted value under its own name, and its parts, for the report only."""
+
+    def to(self, device: torch.device) -> None:
+        """Move the targets to a device."""
+
+
+class ContentTerm:
+    """alpha L_content: the features of the content, kept (paper, 3.1; masked: 3.2).
+
+    Args:
+        target: the content's features by layer.
+        weight: alpha.
+        mask: gamma_c(d), (1, 1, H, W) in [0, 1]; None weighs every position by 1.
+        reduction: "sum" is the paper's; "mean" divides by the number of features, so that a weight
+            means the same at every size.
+    """
+
+    name = "content"
+
+    def __init__(
+        self,
+        target: Features,
+        weight: float,
+        mask: Tensor | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        self.weight = weight
+        self.layers = list(target)
+        self._target = dict(target)
+        self._mask = at_layers(mask, sizes(target), "loss.content.mask")
+        self._mean = reduction == "mean"
+
+    def to(self, device: torch.device) -> None:
+        """Move the targets to a device."""
+        self._target = _moved(self._target, device)
+        self._mask = _moved(self._mask, device)
+
+    def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
+        """The sum over layers of `losses.content_loss`."""
+        value = pastiche.new_zeros(())
+        for layer, target in self._target.items():
+            one = losses.content_loss(features[layer], target, self._mask.get(layer))
+            value = value + (one / target.numel() if self._mean else one)
+        return {self.name: value}
+
+
+@dataclass(frozen=True)
+class Style:
+    """One style: its Gram matrices, and where it goes.
+
+    Attributes:
+        grams: A, by layer, (1, C, C).
+        weight: its share in the sum of styles.
+        mask: gamma_s(d), (1, 1, H, W) in [0, 1] at the pastiche's size; None is no mask.
+    """
+
+    grams: Features
+    weight: float = 1.0
+    mask: Tensor | None = None
+
+
+class StyleTerm:
+    """beta L_style, with L_style = sum over styles of w sum_l omega_l E_l (paper, 3.1, 3.2, 5.2).
+
+    Args:
+        styles: by name, at least one, all of the same layers.
+        weight: beta.
+        feature_sizes: (h, w) of every layer's features of the pastiche.
+        layer_weights: omega_l, one per layer; None gives 1 / C^2, as the code of Gatys et al. 2017.
+        normalizer: of masked Gram matrices, see `losses.gram_matrix`.
+
+    Raises:
+        InputError: not one weight per layer, or a mask that selects nothing at a layer.
+    """
+
+    name = "style"
+
+    def __init__(
+        self,
+        styles: Mapping[str, Style],
+        weight: float,
+        feature_sizes: Mapping[str, tuple[int, int]],
+        layer_weights: Sequence[float] | None = None,
+        normalizer: Normalizer = "mean_square",
+    ) -> None:
+        self.weight = weight
+        self.layers = list(next(iter(styles.values())).grams)
+        self._omega = self._layer_weights(next(iter(styles.values())).grams, layer_weights)
+        self._normalizer = normalizer
+        self._weights = {name: style.weight for name, style in styles.items()}
+        self._grams = {name: dict(style.grams) for name, style in styles.items()}
+        self._masks = {
+            name: at_layers(
+                style.mask, {la: feature_sizes[la] for la in self.layers}, f"styles.{name}.mask"
+            )
+            for name, style in styles.items()
+        }
+
+    @staticmethod
+    def _layer_weights(grams: Features, given: Sequence[float] | None) -> dict[str, float]:
+        if given is None:
+            return {layer: 1 / gram.shape[-1] ** 2 for layer, gram in grams.items()}
+        if len(given) != len(grams):
+            raise InputError(
+                "loss.style.layer_weights",
+                f"{len(given)} numbers",
+                f"one for each of the {len(grams)} layers of loss.style.layers, or null",
+            )
+        return dict(zip(grams, given, strict=True))
+
+    def to(self, device: torch.device) -> None:
+        """Move the targets to a device."""
+        self._grams = {name: _moved(grams, device) for name, grams in self._grams.items()}
+        self._masks = {name: _moved(layers, device) for name, layers in self._masks.items()}
+
+    def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
+        """The weighted sum, and every style's own distance as `style_<name>`."""
+        total = pastiche.new_zeros(())
+        parts: dict[str, Tensor] = {}
+        # Styles without a mask at a layer share one Gram matrix of it.
+        plain: dict[str, Tensor] = {}
+        for name, targets in self._grams.items():
+            value = pastiche.new_zeros(())
+            for layer, target in targets.items():
+                mask = self._masks[name].get(layer)
+                if mask is not None:
+                    gram = losses.gram_matrix(features[layer], mask, self._normalizer)
+                else:
+                    if layer not in plain:
+                        plain[layer] = losses.gram_matrix(features[layer])
+                    gram = plain[layer]
+                value = value + self._omega[layer] * losses.style_loss(gram, target)
+            parts[f"{self.name}_{name}"] = value
+            total = total + self._weights[name] * value
+        return {self.name: total, **parts}
+
+
+class TotalVariationTerm:
+    """gamma L_tv: calm between neighbouring pixels (paper, 3.1).
+
+    Args:
+        weight: gamma.
+        reduction: "sum" is the paper's; "mean" divides by the number of values in the picture.
+    """
+
+    name = "tv"
+    layers: Sequence[str] = ()
+
+    def __init__(self, weight: float, reduction: Reduction = "mean") -> None:
+        self.weight = weight
+        self._mean = reduction == "mean"
+
+    def to(self, device: torch.device) -> None:
+        """Nothing to move."""
+
+    def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
+        """`losses.total_variation` of the pastiche."""
+        value = losses.total_variation(pastiche)
+        return {self.name: value / pastiche.numel() if self._mean else value}
+
+
+class Objective:
+    """L_total, the weighted sum of terms, from one pass through the network (paper, 3.1).
+
+    Args:
+        backbone: the frozen network.
+        terms: in the order of the report.
+    """
+
+    def __init__(self, backbone: Backbone, terms: Sequence[Term]) -> None:
+        self._backbone = backbone
+        self._terms = list(terms)
+        self._layers = list(dict.fromkeys(layer for term in terms for layer in term.layers))
+
+    def to(self, device: torch.device) -> "Objective":
+        """Move the network and all targets to a device."""
+        self._backbone.to(device)
+        for term in self._terms:
+            term.to(device)
+        return self
+
+    def __call__(self, pastiche: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total, and every term's unweighted value.
+
+        Args:
+            pastiche: (1, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            A scalar with a gradient, and detached scalars by name.
+        """
+        features = self._backbone.features(pastiche, self._layers)
+        total = pastiche.new_zeros(())
+        values: dict[str, Tensor] = {}
+        for term in self._terms:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and term.weight != 0):
+                parts = term(pastiche, features)
+            if term.weight != 0:
+                total = total + term.weight * parts[term.name]
+            values |= {name: value.detach() for name, value in parts.items()}
+        return total, values
+
+
+def sizes(features: Features) -> dict[str, tuple[int, int]]:
+    """(h, w) of every layer's features."""
+    return {layer: (f.shape[-2], f.shape[-1]) for layer, f in features.items()}
+
+
+def at_layers(
+    mask: Tensor | None, feature_sizes: Mapping[str, tuple[int, int]], key: str
+) -> dict[str, Tensor]:
+    """A mask at the size of every layer.
+
+    Args:
+        mask: (1, 1, H, W) in [0, 1]; None gives no masks.
+        feature_sizes: (h, w) by layer.
+        key: the configuration key of the mask, for the error.
+
+    Returns:
+        {layer: (1, 1, h, w)}, empty without a mask.
+
+    Raises:
+        InputError: at some layer the mask selects less than half of one position.
+    """
+    if mask is None:
+        return {}
+    found = {layer: masks.at_layer(mask, *size) for layer, size in feature_sizes.items()}
+    for layer, at_layer in found.items():
+        selected = float(at_layer.square().sum())
+        if selected < 0.5:
+            height, width = feature_sizes[layer]
+            raise InputError(
+                key,
+                f"a mask that selects {selected:.2g} of the {width} x {height} positions "
+                f"of the layer {layer}",
+                "one that selects at least one: a wider mask, a larger picture, or a shallower "
+                "layer",
+            )
+    return found
+
+
+def check_size(image: Tensor, backbone: Backbone, layers: Sequence[str], key: str) -> None:
+    """Refuse a picture that is too small for a layer.
+
+    Raises:
+        InputError: naming the deepest such layer and the side that it needs.
+    """
+    height, width = image.shape[-2:]
+    needs = {layer: backbone.smallest_side(layer) for layer in layers}
+    deepest = max(needs, key=lambda layer: needs[layer], default=None)
+    if deepest is not None and min(height, width) < needs[deepest]:
+        raise InputError(
+            key,
+            f"a picture of {width} x {height} pixels",
+            f"a short side of at least {needs[deepest]} pixels for the layer {deepest}",
+        )
+
+
+def _moved(tensors: Features, device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}

@@ -1,0 +1,241 @@
+"""`python -m src.run +experiment=NAME [key=value ...]`: one stylization, or a sweep with -m."""
+
+import time
+
+_IMPORTED = time.time()
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from src import config as configuration
+from src.errors import InputError
+from src.lightning import Trainer, quiet, seed_everything
+from src.run_folder import RunFolder, TermsFile
+from src.tracking import Clock, Pictures, ProgressBar, Terms, tracked
+
+PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "wandb", "numpy")
+
+
+def stylize(cfg: DictConfig, path: Path, began: float) -> float:
+    """One run: compose, build, fit, write.
+
+    Args:
+        cfg: the composed configuration.
+        path: the run's folder.
+        began: when the process started, in seconds since 1970.
+
+    Returns:
+        The total of the final pastiche.
+
+    Raises:
+        InputError: something in the configuration cannot be used.
+        KeyboardInterrupt: after everything was written, if Ctrl-C ended the run.
+    """
+    quiet()
+    folder = _folder(path)
+    try:
+        config = configuration.resolve(cfg)
+        return _stylize(cfg, config, folder, began)
+    except Exception as error:
+        folder.fail(one_line(error))
+        raise
+
+
+def _folder(path: Path) -> RunFolder:
+    try:
+        return RunFolder(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError("output_dir", f"{path} ({error.strerror})", "a folder that can be written")
+
+
+def _stylize(cfg: DictConfig, config: dict[str, Any], folder: RunFolder, began: float) -> float:
+    seed_everything(config["seed"] if isinstance(config["seed"], int) else 0)
+    overrides, sweep = _hydra_facts()
+    _write_config(cfg, folder)
+    identity = configuration.identify(config, overrides, sweep)
+    where = config["tracking"]
+    with tracked(
+        str(where["mode"]), folder.path, identity, config, where["project"], where["entity"]
+    ) as tracker:
+        resume = configuration.checkpoint(config["resume"])
+        job = configuration.build(config)
+        first = 0
+        if resume is not None:
+            first = configuration.check_checkpoint(resume, job.stylization, config["steps"])
+        for name, picture in job.pictures.items():
+            folder.picture(f"inputs/{name}.png", picture)
+            tracker.picture(f"inputs/{name}", picture, first)
+
+        clock = Clock()
+        progress = ProgressBar(config["name"])
+        earlier = None if resume is None else resume.parent / "terms.csv"
+        terms = Terms(
+            TermsFile(folder, earlier, first), tracker, int(config["log_every"]), progress
+        )
+        trainer = Trainer(
+            **config["trainer"],
+            max_steps=config["steps"],
+            max_epochs=-1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            callbacks=[
+                clock,
+                terms,
+                Pictures(folder, tracker, int(config["picture_every"]), job.alpha),
+                progress,
+            ],
+        )
+        with _stopped_by_signals(trainer) as stopped:
+            trainer.fit(job.stylization, itertools.count(), ckpt_path=resume)
+        pastiche = folder.picture("pastiche.png", job.stylization.pastiche, job.alpha)
+        interrupted = bool(stopped) and trainer.global_step < config["steps"]
+        tracker.picture("pastiche", job.stylization.pastiche, trainer.global_step)
+        summary = {
+            "experiment": config["name"],
+            "status": "interrupted" if interrupted else "done",
+            "steps": trainer.global_step,
+            "seconds": round(time.time() - began, 3),
+            "seconds_per_step": clock.seconds_per_step,
+            "startup_seconds": None if clock.first_step is None else clock.first_step - began,
+            "device": str(trainer.strategy.root_device),
+            "size": list(job.stylization.pastiche.shape[-2:]),
+            "seed": config["seed"],
+            "backbone": str(config["backbone"]["_target_"]).rpartition(".")[2],
+            "total": terms.total,
+            "terms": terms.terms,
+            "found": job.found,
+            "versions": {"python": sys.version.split()[0]}
+            | {package: metadata.version(package) for package in PACKAGES},
+            "git_commit": _git_commit(),
+            "config_hash": configuration.config_hash(config),
+        }
+        folder.json("summary.json", summary)
+        tracker.summary({**summary, **terms.terms})
+    print(f"{'interrupted' if interrupted else 'done'}: {pastiche}", flush=True)
+    if interrupted:
+        raise KeyboardInterrupt
+    return terms.total
+
+
+def _hydra_facts() -> tuple[list[str], str | None]:
+    """The overrides of this job, and the sweep's name where it is one of a sweep."""
+    if not HydraConfig.initialized():
+        return [], None
+    facts = HydraConfig.get()
+    sweep = Path(facts.sweep.dir).name if facts.mode == hydra.types.RunMode.MULTIRUN else None
+    return list(facts.overrides.task), sweep
+
+
+def _write_config(cfg: DictConfig, folder: RunFolder) -> None:
+    """config.yaml, with the part of Hydra's own settings that a repeated run needs."""
+    whole = OmegaConf.to_container(cfg, resolve=True)
+    base = OmegaConf.load(configuration.CONF / "config.yaml")
+    assert isinstance(whole, dict)
+    assert isinstance(base, DictConfig)
+    whole["hydra"] = OmegaConf.to_container(base.hydra, resolve=False)
+    folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(whole)))
+
+
+@contextmanager
+def _stopped_by_signals(trainer: Trainer) -> Iterator[list[int]]:
+    """Ctrl-C, or a scheduler's SIGTERM, ends the fit after the step at hand; a second one at once.
+
+    Yields:
+        The signals that came.
+    """
+    came: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        trainer.should_stop = True
+        print("stopping after this step, once more to stop at once", file=sys.stderr, flush=True)
+
+    try:
+        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: a launcher's worker, where signals go elsewhere
+        yield came
+        return
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _git_commit() -> str | None:
+    try:
+        run = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.strip()
+
+
+def process_start() -> float:
+    """When this process started, in seconds since 1970; on systems without /proc, nearly."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return _IMPORTED
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line that a user can act on."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if isinstance(error, InputError | FloatingPointError) else f"{type(error).__name__}: {text}"
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def _job(cfg: DictConfig) -> float:
+    job = HydraConfig.get().job
+    began = time.time() if int(job.get("num") or 0) > 0 else process_start()
+    return stylize(cfg, Path(HydraConfig.get().runtime.output_dir), began)
+
+
+def main() -> None:
+    """Run the command; on an error print one line, or the traceback with HYDRA_FULL_ERROR=1."""
+    traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here
+    try:
+        _job()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if traceback:
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,363 @@
+"""What is recorded of a run: the W&B run, terms, pictures on the way, checkpoints, progress."""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from src.errors import InputError
+from src.images import to_uint8
+from src.lightning import STEP_OUTPUT, Callback, LightningModule, Trainer
+from src.run_folder import CHECKPOINT, RunFolder, TermsFile
+from src.stylization import Stylization
+
+
+class NoTracker:
+    """`tracking=off`."""
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Record nothing."""
+
+    def picture(self, name: str, image: Tensor, step: int) -> None:
+        """Record nothing."""
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Record nothing."""
+
+
+class WandbTracker(NoTracker):
+    """A W&B run.
+
+    Args:
+        run: as `wandb.init` gives it.
+    """
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        run.define_metric("step")
+        run.define_metric("*", step_metric="step")
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Record values; `step` is among them."""
+        self._run.log(dict(values))
+
+    def picture(self, name: str, image: Tensor, step: int) -> None:
+        """Record a (1, 3 or 1, H, W) picture in [0, 1], clipped there."""
+        import wandb
+
+        # Of floats W&B guesses the range, differently from release to release; of uint8 it cannot.
+        pixels: np.ndarray = to_uint8(image)
+        self._run.log({name: wandb.Image(pixels, caption=f"step {step}"), "step": step})
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Set the numbers that W&B's table of runs shows."""
+        self._run.summary.update(dict(values))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How a run is found again among many.
+
+    Attributes:
+        name: what tells it from its neighbours: the settings that vary in a sweep.
+        group: the experiment, and the sweep where it belongs to one.
+        job_type: "single" or "sweep".
+        tags: backbone, mask and the like.
+    """
+
+    name: str
+    group: str
+    job_type: str = "single"
+    tags: Sequence[str] = ()
+
+
+@contextmanager
+def tracked(
+    mode: str,
+    folder: Path,
+    identity: Identity,
+    config: Mapping[str, Any],
+    project: str | None = None,
+    entity: str | None = None,
+) -> Iterator[NoTracker]:
+    """A tracked run, closed on leaving and marked failed if an error passes through.
+
+    Args:
+        mode: "offline", "online" or "off".
+        folder: where W&B writes its files.
+        identity: name, group, tags.
+        config: the resolved configuration, plain values.
+        project: W&B's project.
+        entity: W&B's user or team.
+
+    Raises:
+        InputError: W&B refuses the run.
+    """
+    if mode == "off":
+        yield NoTracker()
+        return
+    if mode not in ("offline", "online"):
+        raise InputError("tracking.mode", repr(mode), "one of offline, online, off")
+    import wandb
+
+    try:
+        run = wandb.init(
+            mode=mode,  # type: ignore[arg-type]
+            dir=folder,
+            project=project,
+            entity=entity,
+            name=identity.name,
+            group=identity.group,
+            job_type=identity.job_type,
+            tags=list(identity.tags),
+            config=dict(config),
+            reinit="finish_previous",  # or the second job of a sweep would write into the first's
+            settings=wandb.Settings(silent=mode == "offline", console="off", x_disable_stats=True),
+        )
+    except wandb.Error as error:
+        raise InputError(
+            "tracking",
+            f"{mode}, which W&B refuses ({str(error).splitlines()[0]})",
+            "`wandb login` once, or tracking=offline and `wandb sync` later",
+        ) from error
+    try:
+        yield WandbTracker(run)
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()
+
+
+def _stylization(module: LightningModule) -> Stylization:
+    assert isinstance(module, Stylization)
+    return module
+
+
+class Terms(Callback):
+    """Every `every` steps the total and the terms: to terms.csv, to W&B, to the screen.
+
+    Reads values back from the device only then. Stops the run when one is not finite.
+
+    Args:
+        file: the run's terms.csv.
+        tracker: the tracked run.
+        every: steps between rows.
+        progress: the bar on the screen.
+    """
+
+    def __init__(
+        self, file: TermsFile, tracker: NoTracker, every: int, progress: "ProgressBar"
+    ) -> None:
+        self._file, self._tracker, self._every, self._progress = file, tracker, every, progress
+        self.total = math.nan
+        self.terms: dict[str, float] = {}
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Row k, which belongs to the pastiche before this step."""
+        step = trainer.global_step - 1
+        if step % self._every == 0:
+            assert isinstance(outputs, Mapping)
+            self._add(step, outputs["loss"], outputs["terms"], trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last row: the pastiche as it is left."""
+        total, terms = _stylization(pl_module).terms()
+        self._add(trainer.global_step, total, terms, trainer)
+
+    def _add(self, step: int, total: Tensor, terms: Mapping[str, Tensor], trainer: Trainer) -> None:
+        self.total = float(total)
+        self.terms = {name: float(value) for name, value in terms.items()}
+        for name, value in {"total": self.total, **self.terms}.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"the term {name} is {value} after {step} steps; expected a finite number: "
+                    "lower optimizer.lr or the weights (the last good pictures are in steps/)"
+                )
+        self._file.add(step, self.total, self.terms)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._tracker.log({"step": step, "total": self.total, "lr": rate, **self.terms})
+        self._progress.show(self.total, self.terms)
+
+
+class Pictures(Callback):
+    """Every `every` steps the pastiche: to steps/, to W&B, and the checkpoint to last.ckpt.
+
+    Args:
+        folder: the run's folder.
+        tracker: the tracked run.
+        every: steps between pictures.
+        alpha: (1, 1, H, W), the content's transparency, kept in the pictures.
+    """
+
+    def __init__(
+        self, folder: RunFolder, tracker: NoTracker, every: int, alpha: Tensor | None
+    ) -> None:
+        self._folder, self._tracker, self._every, self._alpha = folder, tracker, every, alpha
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Picture k is the pastiche after k steps."""
+        step = trainer.global_step
+        if step % self._every == 0:
+            pastiche = _stylization(pl_module).pastiche
+            if not bool(torch.isfinite(pastiche).all()):
+                return  # `Terms` stops the run at its next row; the last good picture stays
+            self._folder.picture(f"steps/step_{step:06d}.png", pastiche, self._alpha)
+            self._tracker.picture("pastiche", pastiche, step)
+            if step < (trainer.max_steps or 0):
+                save_checkpoint(trainer, self._folder)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last checkpoint."""
+        save_checkpoint(trainer, self._folder)
+
+
+def save_checkpoint(trainer: Trainer, folder: RunFolder) -> None:
+    """Write last.ckpt, whole or not at all."""
+    part = folder.path / f".{CHECKPOINT}.part"
+    try:
+        trainer.save_checkpoint(part)
+        os.replace(part, folder.path / CHECKPOINT)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@dataclass
+class Clock(Callback):
+    """When the first step began, and how long each took.
+
+    On a GPU a step's call returns before its work is done, so the figure there is the time between
+    two calls, which the queue keeps honest but for the first few.
+    """
+
+    first_step: float | None = None
+    seconds: list[float] = field(default_factory=list)
+    _began: float = 0.0
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """A step begins."""
+        if self.first_step is None:
+            self.first_step = time.time()
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """A step ends. First among the callbacks, so that their work does not count."""
+        self.seconds.append(time.perf_counter() - self._began)
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The median of all but the first three; None where there were no more."""
+        return median(self.seconds[3:]) if len(self.seconds) > 3 else None
+
+
+class ProgressBar(Callback):
+    """A bar with the terms and the time left; plain lines where the screen is a file.
+
+    Args:
+        title: what is shown in front.
+        console: where; by default the standard error.
+    """
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._title = title
+        self._values = ""
+        self._printed = 0.0
+        self._trainer: Trainer | None = None
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[values]}"),
+            console=self._console,
+            refresh_per_second=2,  # drawing takes time from the steps
+            transient=False,
+        )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the bar."""
+        self._trainer = trainer
+        self._began, self._from = time.perf_counter(), trainer.global_step
+        self._task = self._bar.add_task(
+            self._title, total=trainer.max_steps, completed=trainer.global_step, values=""
+        )
+        if self._console.is_terminal:
+            self._bar.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """One step further."""
+        self._bar.update(self._task, completed=trainer.global_step, values=self._values)
+
+    def show(self, total: float, terms: Mapping[str, float]) -> None:
+        """New values to show; in a file a line, at most every five seconds."""
+        shown = {"total": total, **{k: v for k, v in terms.items() if "_" not in k}}
+        self._values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        trainer = self._trainer
+        now = time.perf_counter()
+        if trainer is None or self._console.is_terminal or now - self._printed < 5:
+            return
+        self._printed = now
+        done, steps = trainer.global_step, trainer.max_steps
+        rate = (now - self._began) / max(done - self._from, 1)
+        print(
+            f"{self._title} {done}/{steps}, {rate * (steps - done):.0f} s left  {self._values}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the finished bar."""
+        self.stop()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Give the screen back."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop drawing."""
+        if self._console.is_terminal:
+            self._bar.stop()
