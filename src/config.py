@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+)
 from torch import Tensor
 
 from src import images, masks
@@ -36,7 +41,7 @@ from src.run_folder import CHECKPOINT
 from src.stylization import STARTS, Stylization, starting_picture
 from src.tracking import Identity
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).resolve().parent.parent / "conf"
 DEFAULT_SIZE = 512
 # Keys that cannot change a pastiche: two runs that differ in these alone are the same experiment.
 WITHOUT_EFFECT = (
@@ -80,12 +85,12 @@ def resolve(cfg: DictConfig) -> Config:
     Raises:
         InputError: an unknown key (with the nearest known one), or a value that is missing.
     """
-    known = {*_base_keys(), "hydra"}
+    known = _base_keys()
     for key in cfg:
-        if key not in known:
+        if key not in known and key != "hydra":
             raise InputError(str(key), "an unknown key", nearest(str(key), known))
     if OmegaConf.is_missing(cfg, "name"):
-        raise InputError("experiment", "nothing", f"+experiment=NAME of {', '.join(experiments())}")
+        raise _no_experiment()
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
@@ -94,11 +99,50 @@ def resolve(cfg: DictConfig) -> Config:
     return {str(key): value for key, value in plain.items() if key != "hydra"}
 
 
+def explain(error: Exception, arguments: Iterable[str]) -> str:
+    """Hydra's own errors in this program's form: key, what it got, what it expects.
+
+    Args:
+        error: what composing or running raised.
+        arguments: the command line.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, InputError | FloatingPointError):
+        return text
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return str(InputError(group, repr(option), nearest(option, error.options)))
+    cause = error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+        parent = cause.parent_node if isinstance(cause.parent_node, DictConfig) else {}
+        known = nearest(str(cause.key), [str(key) for key in parent if key != "hydra"])
+        return str(InputError(str(cause.full_key), "an unknown key", known))
+    if isinstance(error, InterpolationToMissingValueError) and "name" in text:
+        known_keys = _base_keys() | {"experiment", "sweep"}
+        for argument in arguments:
+            key = argument.lstrip("+~").partition("=")[0].partition(".")[0]
+            if "=" in argument and not key.startswith("hydra") and key not in known_keys:
+                return str(InputError(key, "an unknown key", nearest(key, known_keys)))
+        return str(_no_experiment())
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename} ({error.strerror})" if error.filename else error.strerror
+        return str(InputError("output_dir", where, "a folder that can be written, with room"))
+    return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
+
+
+def _no_experiment() -> InputError:
+    return InputError("experiment", "nothing", f"+experiment=NAME of {', '.join(experiments())}")
+
+
 def _base_keys() -> set[str]:
     base = OmegaConf.load(CONF / "config.yaml")
     assert isinstance(base, DictConfig)
     groups = {group for entry in base.defaults if entry != "_self_" for group in entry}
-    return {str(key) for key in base if key != "defaults"} | {str(g) for g in groups} | {"clamp"}
+    return (
+        {str(key) for key in base if key not in ("defaults", "hydra")}
+        | {str(g) for g in groups}
+        | {"clamp"}
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -48,13 +48,15 @@ class _Gram(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weights: Tensor | None) -> Tensor:
         weighted = features if weights is None else features * weights
         ctx.save_for_backward(weighted)
-        return weighted.transpose(1, 2) @ features
+        with torch.autocast(features.device.type, enabled=False):  # it would go back to half
+            return weighted.transpose(1, 2) @ features
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (weighted,) = ctx.saved_tensors
-        return weighted @ (gradient + gradient.transpose(1, 2)), None
+        with torch.autocast(weighted.device.type, enabled=False):
+            return weighted @ (gradient + gradient.transpose(1, 2)), None
 
 
 def gram_matrix(

@@ -1,30 +1,22 @@
 """`python -m src.run +experiment=NAME [key=value ...]`: one stylization, or a sweep with -m."""
 
-import time
-
-_IMPORTED = time.time()
-
 import itertools
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import hydra
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from src import config as configuration
-from src.errors import InputError
 from src.lightning import Trainer, quiet, seed_everything
 from src.run_folder import RunFolder, TermsFile
-from src.tracking import Clock, Pictures, ProgressBar, Terms, tracked
+from src.tracking import Clock, Pictures, ProgressBar, StopOnSignal, Terms, tracked
 
 PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "wandb", "numpy")
 
@@ -45,24 +37,13 @@ def stylize(cfg: DictConfig, path: Path, began: float) -> float:
         KeyboardInterrupt: after everything was written, if Ctrl-C ended the run.
     """
     quiet()
-    folder = _folder(path)
+    folder = RunFolder(path)
     try:
         config = configuration.resolve(cfg)
         return _stylize(cfg, config, folder, began)
     except Exception as error:
-        folder.fail(one_line(error))
+        folder.fail(configuration.explain(error, sys.argv[1:]))
         raise
-
-
-def _folder(path: Path) -> RunFolder:
-    try:
-        return RunFolder(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError("output_dir", f"{path} ({error.strerror})", "a folder that can be written")
 
 
 def _stylize(cfg: DictConfig, config: dict[str, Any], folder: RunFolder, began: float) -> float:
@@ -103,12 +84,12 @@ def _stylize(cfg: DictConfig, config: dict[str, Any], folder: RunFolder, began: 
                 terms,
                 Pictures(folder, tracker, int(config["picture_every"]), job.alpha),
                 progress,
+                StopOnSignal(),
             ],
         )
-        with _stopped_by_signals(trainer) as stopped:
-            trainer.fit(job.stylization, itertools.count(), ckpt_path=resume)
+        trainer.fit(job.stylization, itertools.count(), ckpt_path=resume)
         pastiche = folder.picture("pastiche.png", job.stylization.pastiche, job.alpha)
-        interrupted = bool(stopped) and trainer.global_step < config["steps"]
+        interrupted = trainer.global_step < config["steps"]
         tracker.picture("pastiche", job.stylization.pastiche, trainer.global_step)
         summary = {
             "experiment": config["name"],
@@ -156,34 +137,6 @@ def _write_config(cfg: DictConfig, folder: RunFolder) -> None:
     folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(whole)))
 
 
-@contextmanager
-def _stopped_by_signals(trainer: Trainer) -> Iterator[list[int]]:
-    """Ctrl-C, or a scheduler's SIGTERM, ends the fit after the step at hand; a second one at once.
-
-    Yields:
-        The signals that came.
-    """
-    came: list[int] = []
-
-    def stop(number: int, _: Any) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-        trainer.should_stop = True
-        print("stopping after this step, once more to stop at once", file=sys.stderr, flush=True)
-
-    try:
-        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: a launcher's worker, where signals go elsewhere
-        yield came
-        return
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _git_commit() -> str | None:
     try:
         run = subprocess.run(
@@ -200,25 +153,19 @@ def _git_commit() -> str | None:
 
 
 def process_start() -> float:
-    """When this process started, in seconds since 1970; on systems without /proc, nearly."""
+    """When this process started, in seconds since 1970; nearly, on systems without /proc."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_text().split()[0])
         return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
-        return _IMPORTED
+        return time.time() - time.process_time()  # starting up is mostly computing, not waiting
 
 
-def one_line(error: BaseException) -> str:
-    """An error as one line that a user can act on."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, InputError | FloatingPointError) else f"{type(error).__name__}: {text}"
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(configuration.CONF), config_name="config")
 def _job(cfg: DictConfig) -> float:
-    job = HydraConfig.get().job
-    began = time.time() if int(job.get("num") or 0) > 0 else process_start()
+    later_job = not OmegaConf.is_missing(HydraConfig.get().job, "num") and HydraConfig.get().job.num
+    began = time.time() if later_job else process_start()
     return stylize(cfg, Path(HydraConfig.get().runtime.output_dir), began)
 
 
@@ -233,7 +180,8 @@ def main() -> None:
     except Exception as error:
         if traceback:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        reason = configuration.explain(error, sys.argv[1:])
+        print(f"error: {reason}", file=sys.stderr, flush=True)
         sys.exit(1)
 
 

@@ -73,7 +73,7 @@ class TermsFile:
         """Append a row and hand it to the disk."""
         row = {"step": str(step), "total": repr(total)} | {k: repr(v) for k, v in terms.items()}
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row), extrasaction="ignore", restval="")
+            writer = csv.DictWriter(file, list(row), extrasaction="ignore", lineterminator="\n")
             if file.tell() == 0:
                 writer.writeheader()
                 writer.writerows(self._rows)

@@ -2,9 +2,12 @@
 
 import math
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,32 +41,43 @@ class NoTracker:
 
 
 class WandbTracker(NoTracker):
-    """A W&B run.
+    """A W&B run, opened in the background.
+
+    Importing W&B and starting its service takes over a second, in which the network can be loaded.
 
     Args:
-        run: as `wandb.init` gives it.
+        opening: gives the run as `wandb.init` does, or its error.
     """
 
-    def __init__(self, run: Any) -> None:
-        self._run = run
-        run.define_metric("step")
-        run.define_metric("*", step_metric="step")
+    def __init__(self, opening: Future[Any]) -> None:
+        self._opening = opening
+
+    @property
+    def run(self) -> Any:
+        """The run, once it is open."""
+        return self._opening.result()
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is a run, after waiting for it."""
+        return self._opening.exception() is None
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Record values; `step` is among them."""
-        self._run.log(dict(values))
+        self.run.log(dict(values))
 
     def picture(self, name: str, image: Tensor, step: int) -> None:
         """Record a (1, 3 or 1, H, W) picture in [0, 1], clipped there."""
+        run = self.run
         import wandb
 
         # Of floats W&B guesses the range, differently from release to release; of uint8 it cannot.
         pixels: np.ndarray = to_uint8(image)
-        self._run.log({name: wandb.Image(pixels, caption=f"step {step}"), "step": step})
+        run.log({name: wandb.Image(pixels, caption=f"step {step}"), "step": step})
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Set the numbers that W&B's table of runs shows."""
-        self._run.summary.update(dict(values))
+        self.run.summary.update(dict(values))
 
 
 @dataclass(frozen=True)
@@ -110,34 +124,46 @@ def tracked(
         return
     if mode not in ("offline", "online"):
         raise InputError("tracking.mode", repr(mode), "one of offline, online, off")
-    import wandb
 
-    try:
-        run = wandb.init(
-            mode=mode,  # type: ignore[arg-type]
-            dir=folder,
-            project=project,
-            entity=entity,
-            name=identity.name,
-            group=identity.group,
-            job_type=identity.job_type,
-            tags=list(identity.tags),
-            config=dict(config),
-            reinit="finish_previous",  # or the second job of a sweep would write into the first's
-            settings=wandb.Settings(silent=mode == "offline", console="off", x_disable_stats=True),
-        )
-    except wandb.Error as error:
-        raise InputError(
-            "tracking",
-            f"{mode}, which W&B refuses ({str(error).splitlines()[0]})",
-            "`wandb login` once, or tracking=offline and `wandb sync` later",
-        ) from error
-    try:
-        yield WandbTracker(run)
-    except BaseException:
-        run.finish(exit_code=1)
-        raise
-    run.finish()
+    def open_run() -> Any:
+        import wandb
+
+        try:
+            run = wandb.init(
+                mode=mode,  # type: ignore[arg-type]
+                dir=folder,
+                project=project,
+                entity=entity,
+                name=identity.name,
+                group=identity.group,
+                job_type=identity.job_type,
+                tags=list(identity.tags),
+                config=dict(config),
+                # Else the second job of a sweep would write into the first one's run.
+                reinit="finish_previous",
+                settings=wandb.Settings(
+                    silent=mode == "offline", console="off", x_disable_stats=True
+                ),
+            )
+        except wandb.Error as error:
+            raise InputError(
+                "tracking",
+                f"{mode}, which W&B refuses ({str(error).splitlines()[0]})",
+                "`wandb login` once, or tracking=offline and `make sync` later",
+            ) from error
+        run.define_metric("step")
+        run.define_metric("*", step_metric="step")
+        return run
+
+    with ThreadPoolExecutor(1) as background:
+        tracker = WandbTracker(background.submit(open_run))
+        try:
+            yield tracker
+        except BaseException:
+            if tracker.opened:
+                tracker.run.finish(exit_code=1)
+            raise
+        tracker.run.finish()
 
 
 def _stylization(module: LightningModule) -> Stylization:
@@ -245,6 +271,44 @@ def save_checkpoint(trainer: Trainer, folder: RunFolder) -> None:
         os.replace(part, folder.path / CHECKPOINT)
     finally:
         part.unlink(missing_ok=True)
+
+
+class StopOnSignal(Callback):
+    """Ctrl-C, or a scheduler's SIGTERM, ends the fit after the step at hand; a second one at once.
+
+    Takes the signals when training starts, after Lightning took them for its own way of ending,
+    which would write nothing.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._came = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals; in a launcher's thread, where they go elsewhere, do without."""
+
+        def stop(number: int, _: Any) -> None:
+            if self._came:
+                raise KeyboardInterrupt
+            self._came = trainer.should_stop = True
+            print("stopping after this step; once more: at once", file=sys.stderr, flush=True)
+
+        if threading.current_thread() is threading.main_thread():
+            self._before = {
+                number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give them back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Give them back."""
+        self.on_train_end(trainer, pl_module)
 
 
 @dataclass

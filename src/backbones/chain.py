@@ -156,8 +156,10 @@ def _window(module: nn.Module) -> tuple[int, int, int] | None:
     """Kernel, stride and padding of a layer that looks at a window; None for one that does not."""
     if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
         sides = (module.kernel_size, module.stride, module.padding)
-        kernel, stride, padding = (s[0] if isinstance(s, tuple) else s for s in sides)
-        return int(kernel), int(stride), int(padding)
+        kernel, stride, padding = (int(s[0] if isinstance(s, tuple) else s) for s in sides)
+        if getattr(module, "ceil_mode", False):  # the last window may hang over the edge
+            kernel -= stride - 1
+        return kernel, stride, padding
     return None
 
 

@@ -69,6 +69,7 @@ def squeezenet(
     for key, tensor in files.read(path, KEY).items():
         head, _, rest = key.removeprefix("features.").partition(".")
         owner = layers[int(head)][0] if head.isdigit() and int(head) < len(layers) else head
+        rest = rest.replace("squeeze.", "squeeze1x1.")  # torchvision's name of it
         state[f"{owner}.{rest}"] = tensor
     return load(layers, state, TORCHVISION, "SqueezeNet 1.1 (torchvision)")
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from src.errors import InputError
 from src.inputs.depth_maps import Kind, RawDepth
-from src.inputs.pictures import ORIENTATION_TAG, as_input_error, check_file, turn
+from src.inputs.pictures import ORIENTATION_TAG, as_input_error, check_file, read_tiff, turn
 
 KEY = "depth.path"
 EXPECTED = "a depth file: PNG, TIFF, PGM, PFM, EXR, NPY or NPZ"
@@ -68,7 +68,8 @@ def flip(stored: np.ndarray) -> np.ndarray:
     """White is near: what grows with the distance is white minus the value."""
     if stored.dtype.kind == "u":
         return np.iinfo(stored.dtype).max - stored
-    return np.nanmax(np.where(np.isfinite(stored), stored, np.nan)) - stored
+    finite = stored[np.isfinite(stored)]
+    return (finite.max() if finite.size else 0) - stored
 
 
 KINECT_LARGEST = 2047
@@ -133,15 +134,16 @@ def read(
         except ValueError as error:
             got = f"{preset}, but '{path}' has {error}"
             raise InputError("depth.preset", got, "the file's encoding") from error
-    values = decoded.astype(np.float32)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # files hold every kind of NaN
+        values = decoded.astype(np.float32)
         beyond = values >= BEYOND
-    valid = np.isfinite(values) & ~beyond
-    if not known.every_value_counts:
-        valid &= values > 0
-        if decoded.dtype == np.uint16:
-            valid &= decoded != np.iinfo(np.uint16).max
-    values = np.where(valid, values / np.float32(per_metre or 1), 0).astype(np.float32)
+        valid = np.isfinite(values) & ~beyond
+        if not known.every_value_counts:
+            valid &= values > 0
+    if decoded.dtype == np.uint16 and not known.every_value_counts:
+        valid &= decoded != np.iinfo(np.uint16).max
+    values[~valid] = 0
+    values /= np.float32(per_metre or 1)
     if raw_kind == "depth":
         values[beyond] = np.inf
     unit = "relative" if per_metre is None else {"depth": "m", "disparity": "1/m"}[raw_kind]
@@ -219,21 +221,23 @@ def _decode(path: Path) -> tuple[np.ndarray, Kind | None]:
         numbers = _exr(path)
     else:
         numbers = _image(path)
-    return _plain_numbers(numbers), kind
+    return plain_numbers(numbers), kind
 
 
-def _plain_numbers(numbers: np.ndarray) -> np.ndarray:
+def plain_numbers(numbers: np.ndarray) -> np.ndarray:
     """Any array of one map as (H, W) uint8, uint16 or float32."""
     shape = tuple(n for n in numbers.shape if n != 1)
     if len(shape) == 3 and shape[-1] in (3, 4):  # (H, W, channels) of a grey picture
         return _one_channel(numbers.reshape(shape))
     if len(shape) != 2:
-        raise InputError(KEY, f"an array of shape {numbers.shape}", "one map, height x width")
+        raise ValueError(f"an array of shape {numbers.shape}, not one map")
+    if numbers.size == 0:
+        raise ValueError("no points")
     if numbers.size > MOST_POINTS:
-        raise InputError(KEY, f"{numbers.size:,} points", f"at most {MOST_POINTS:,}")
+        raise ValueError(f"{numbers.size:,} points, more than {MOST_POINTS:,}")
     numbers = np.array(numbers.reshape(shape))
     if numbers.dtype.kind == "b" or numbers.dtype.kind not in "uif":
-        raise InputError(KEY, f"{numbers.dtype} values", "numbers")
+        raise ValueError(f"{numbers.dtype} values, not numbers")
     if numbers.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return numbers.astype(np.float32)
@@ -249,14 +253,14 @@ def _one_channel(numbers: np.ndarray) -> np.ndarray:
     colours = numbers[..., :3]
     spread = colours.max(axis=-1).astype(float) - colours.min(axis=-1)
     if np.percentile(spread, 99) > (GREY_TOLERANCE if numbers.dtype == np.uint8 else 0):
-        raise InputError(KEY, "a map in colours", "a map in grey, where brightness is depth")
-    return _plain_numbers(np.array(colours[..., 1]))
+        raise ValueError("a map in colours, not in grey")
+    return plain_numbers(np.array(colours[..., 1]))
 
 
 def _npz(path: Path) -> tuple[np.ndarray, Kind | None]:
     with zipfile.ZipFile(path) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > 8 * MOST_POINTS:
-            raise InputError(KEY, "an archive of a huge array", f"at most {MOST_POINTS:,} points")
+            raise ValueError(f"more than {MOST_POINTS:,} points")
     with np.load(path, allow_pickle=False) as arrays:
         names = arrays.files
         named = [n for n in names if re.search(r"depth|disp", n.lower())]
@@ -320,7 +324,5 @@ def _image(path: Path) -> np.ndarray:
         with path.open("rb") as start:
             if start.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
                 raise
-        import tifffile  # of the TIFF family Pillow lacks 64-bit and half floats
-
-        return np.asarray(tifffile.imread(path, key=0))
+        return read_tiff(path)  # of the TIFF family Pillow lacks 64-bit and half floats
     return turn(numbers, orientation)

@@ -109,11 +109,17 @@ def check_file(path: Path, key: str, expected: str) -> None:
 
 
 @contextmanager
-def as_input_error(path: Path, key: str, expected: str) -> Iterator[None]:
+def as_input_error(path: Path, key: str, expected: str, what: str = "which") -> Iterator[None]:
     """Turn whatever a decoder raises into an InputError, and keep its warnings to itself.
 
     Decoders meet bytes that nobody thought of and raise anything from SyntaxError to IndexError:
     here, at the border, everything is caught.
+
+    Args:
+        path: the file.
+        key: the configuration key that named it.
+        expected: what would do.
+        what: what of the file is being read: `which`, or `whose depth`.
     """
     try:
         with warnings.catch_warnings():
@@ -122,10 +128,13 @@ def as_input_error(path: Path, key: str, expected: str) -> Iterator[None]:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(key, f"'{path}', not a picture of a known kind", expected) from error
+        got = f"'{path}', {what} is not a picture of a known kind"
+        raise InputError(key, got, expected) from error
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:160]
-        raise InputError(key, f"'{path}', which cannot be read ({reason})", expected) from error
+        kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__} "
+        reason = " ".join(f"{kind}{error}".split())[:160]
+        got = f"'{path}', {what} cannot be read ({reason})"
+        raise InputError(key, got, expected) from error
 
 
 @contextmanager
@@ -246,13 +255,20 @@ def _sixteen_bit_colour(im: ImageFile, path: Path) -> np.ndarray | None:
         return (np.asarray(im).astype(np.uint16) << 8) | low_bytes
     bits = getattr(im, "tag_v2", {}).get(BITS_PER_SAMPLE_TAG, ())
     if im.format == "TIFF" and im.mode in ("RGB", "RGBA") and set(bits) == {16}:
-        import tifffile
-
         try:
-            pixels = np.asarray(tifffile.imread(path, key=0))
+            pixels = read_tiff(path)
         except Exception as error:  # a compression that only Pillow reads
             log.info("%s: read with 8 bits (%s)", path, error)
             return None
         if pixels.dtype == np.uint16 and pixels.shape == (im.height, im.width, len(im.mode)):
             return pixels
     return None
+
+
+def read_tiff(path: Path) -> np.ndarray:
+    """The first page of a TIFF as it is stored, for the number formats that Pillow lacks."""
+    import tifffile
+
+    # It also logs what it raises; one line is enough.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    return np.asarray(tifffile.imread(path, key=0))

@@ -1,7 +1,6 @@
 """What is built in: one photo with measured depth, and the paintings in `assets/`."""
 
 import difflib
-import importlib.util
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from src.errors import InputError
 from src.inputs.depth_maps import RawDepth
+from src.weights import in_package
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -21,24 +21,16 @@ PRINCIPAL_POINTS_APART = 31.086  # px
 
 def motorcycle_photo() -> Path:
     """The photo's file in scikit-image's wheel (741 x 500)."""
-    return _skimage_file("motorcycle_left.png")
+    return in_package("skimage", "data/motorcycle_left.png")
 
 
 def motorcycle_depth() -> RawDepth:
     """Its depth in metres: f B / (disparity + doffs); 93 % of it was measured."""
-    with np.load(_skimage_file("motorcycle_disp.npz")) as arrays:
+    with np.load(in_package("skimage", "data/motorcycle_disp.npz")) as arrays:
         disparity = arrays["arr_0"].astype(np.float32)
     valid = np.isfinite(disparity)
     depth = FOCAL_LENGTH * BASELINE / (np.where(valid, disparity, 0) + PRINCIPAL_POINTS_APART)
     return RawDepth(depth.astype(np.float32), valid, "depth", "m", "structured light")
-
-
-def _skimage_file(name: str) -> Path:
-    # Importing scikit-image only to learn where its files are would cost every start 0.3 s.
-    spec = importlib.util.find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise InputError("content", "no scikit-image", "its wheel, which holds the built-in photo")
-    return Path(spec.origin).parent / "data" / name
 
 
 @dataclass(frozen=True)

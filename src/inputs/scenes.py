@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from src.errors import InputError
-from src.inputs import depth_files, depth_maps, pictures, samples
+from src.inputs import classics, depth_files, depth_maps, embedded, pictures, samples
+from src.inputs.classics import CLASSICS
 from src.inputs.depth_maps import RawDepth, same_aspect
 from src.inputs.pictures import Picture
 
@@ -96,7 +97,12 @@ def load_scene(
         raw = _turned_like(picture, raw)
         depth_maps.check_aspect(raw, picture.file_size, key)
     elif depth_source != "estimate":
-        raw = found.depth()
+        try:
+            raw = found.depth()
+        except InputError as error:
+            if need_depth or depth_source == "embedded":
+                raise
+            log.warning("%s", error)
     if raw is None and (need_depth or depth_source != "auto"):
         raw = _estimate(picture.image, depth_source, found.name)
     if raw is None:
@@ -124,7 +130,7 @@ def load_style(
     """Load a style picture.
 
     Args:
-        path: a built-in painting's name or a picture file.
+        path: the name of a built-in painting or of a classic (`classics.py`), or a picture file.
         key: the configuration key that named it, for errors.
         size: long side in pixels; see `images.fit`.
         short_side: short side in pixels.
@@ -135,10 +141,15 @@ def load_style(
     Raises:
         InputError: neither a name nor a picture.
     """
-    known = samples.paintings()
-    file = known.get(str(path), Path(path).expanduser())
+    name, built_in = str(path), samples.paintings()
+    if name in built_in:
+        file = built_in[name]
+    elif name in CLASSICS:
+        file = classics.fetch(name, key, list(built_in))
+    else:
+        file = Path(path).expanduser()
     if not file.exists():
-        raise samples.unknown_name(str(path), known, key, pictures.EXPECTED)
+        raise samples.unknown_name(name, [*built_in, *CLASSICS], key, pictures.EXPECTED)
     picture = pictures.read(file, key=key, size=size, short_side=short_side)
     if picture.alpha is None:
         return picture.image
@@ -164,17 +175,18 @@ def _content(path: str, index: int | None, size: int | None, short_side: int | N
         picture = pictures.read(sample.photo(), key="content", **sides)
         return _Content(picture, path, sample.depth)
     file = Path(path).expanduser()
+    if path.startswith("nyu:") or file.suffix.lower() == ".mat":
+        from src.inputs import nyu  # brings h5py: 0.3 s
+
+        named = path.startswith("nyu:")
+        frame = nyu.read_prepared(path) if named else nyu.read_mat(file, index)
+        picture = pictures.from_pixels(frame.rgb, **sides)
+        return _Content(picture, frame.name, lambda: frame.depth)
     if not file.exists():
         kinds = f"{pictures.EXPECTED}, or an NYU Depth v2 .mat"
         raise samples.unknown_name(path, samples.PHOTOS, "content", kinds)
-    if file.suffix.lower() == ".mat":
-        from src.inputs import nyu  # h5py: 0.3 s, and only here
-
-        frame = nyu.read_mat(file, index)
-        picture = pictures.from_pixels(frame.rgb, **sides)
-        return _Content(picture, frame.name, lambda: frame.depth)
     picture = pictures.read(file, key="content", **sides)
-    return _Content(picture, file.stem, lambda: None)
+    return _Content(picture, file.stem, lambda: embedded.read(file, picture))
 
 
 def _turned_like(picture: Picture, depth: RawDepth) -> RawDepth:

@@ -1,0 +1,95 @@
+"""What every test gets: one thread, a seed, no files left in the project; and two helpers."""
+
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """The same random numbers for a test, alone or among others."""
+    random.seed(0)
+    torch.manual_seed(0)
+
+
+def _results() -> set[str]:
+    folders = {path.name for path in ROOT.iterdir() if path.name in ("outputs", "wandb")}
+    files = {path.name for kind in ("*.png", "*.ckpt") for path in ROOT.glob(kind)}
+    return folders | files
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail if a test writes its results into the project instead of its own folder."""
+    before = _results()
+    yield
+    left = _results() - before
+    assert not left, f"tests left {', '.join(sorted(left))} in {ROOT}"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real pictures and weights beside the project, which no checkout carries."""
+    if not DATA.is_dir():
+        pytest.skip(f"no folder of test data at {DATA}")
+    return DATA
+
+
+@dataclass
+class Server:
+    """A web server on this machine.
+
+    Attributes:
+        url: its address, without a slash at the end.
+        folder: what it serves; `/cut/NAME` breaks off in the middle of the file NAME.
+        requests: the paths that were asked for.
+    """
+
+    url: str
+    folder: Path
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A web server on this machine with a folder of its own."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def do_GET(self) -> None:
+            asked.requests.append(self.path)
+            if not self.path.startswith("/cut/"):
+                return super().do_GET()
+            content = (folder / self.path.removeprefix("/cut/")).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        asked = Server(f"http://127.0.0.1:{running.server_port}", folder)
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
+        thread.start()
+        yield asked
+        running.shutdown()
+        thread.join()

@@ -1,0 +1,113 @@
+"""The second opinion: the formulas as slow loops over numpy arrays, one number at a time.
+
+Written from the paper and from Gatys et al. 2017, not from the code under test.
+"""
+
+import math
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def content_loss(features: Array, target: Array, mask: Array | None = None) -> float:
+    total = 0.0
+    for b, c, y, x in np.ndindex(features.shape):
+        gamma = 1.0 if mask is None else mask[b, 0, y, x]
+        total += (gamma * features[b, c, y, x] - gamma * target[b, c, y, x]) ** 2
+    return total / 2
+
+
+def gram_matrix(
+    features: Array, mask: Array | None = None, normalizer: str = "mean_square"
+) -> Array:
+    batch, channels, height, width = features.shape
+    gram = np.zeros((batch, channels, channels))
+    for b in range(batch):
+        gamma = np.ones((height, width)) if mask is None else mask[b, 0]
+        places = list(np.ndindex(height, width))
+        if normalizer == "mean_square":
+            eta = sum(gamma[p] ** 2 for p in places) / len(places)
+        else:
+            eta = (sum(gamma[p] for p in places) / len(places)) ** 2
+        for i, j in np.ndindex(channels, channels):
+            products = [
+                (gamma[p] * features[b, i][p]) * (gamma[p] * features[b, j][p]) for p in places
+            ]
+            gram[b, i, j] = sum(products) / (len(places) * eta)
+    return gram
+
+
+def style_loss(gram: Array, target_gram: Array) -> float:
+    """E_l with 1/M^2 inside the Gram matrices."""
+    channels = gram.shape[-1]
+    total = 0.0
+    for place in np.ndindex(gram.shape):
+        total += (gram[place] - target_gram[place]) ** 2
+    return total / (4 * channels * channels)
+
+
+def total_variation(image: Array) -> float:
+    total = 0.0
+    _, _, height, width = image.shape
+    for b, c, y, x in np.ndindex(image.shape):
+        if y + 1 < height:
+            total += (image[b, c, y + 1, x] - image[b, c, y, x]) ** 2
+        if x + 1 < width:
+            total += (image[b, c, y, x + 1] - image[b, c, y, x]) ** 2
+    return total
+
+
+def depth_loss(predicted: Array, target: Array) -> float:
+    total = 0.0
+    for place in np.ndindex(predicted.shape):
+        total += (predicted[place] - target[place]) ** 2
+    return total / predicted.size
+
+
+def linear(d: float, low: float = 0.0, high: float = 1.0) -> float:
+    return low * (1 - d) + high * d
+
+
+def sigmoid(d: float, center: float = 0.5, slope: float = 20.0) -> float:
+    return 1 / (1 + math.exp(-slope * (d - center)))
+
+
+def step(d: float, threshold: float = 0.5) -> float:
+    return 1.0 if d >= threshold else 0.0
+
+
+def band(d: float, near: float = 0.3, far: float = 0.7, softness: float = 0.1) -> float:
+    if near <= d <= far:
+        return 1.0
+    distance = near - d if d < near else d - far
+    return 1 - distance / softness if distance < softness else 0.0
+
+
+def at_layer(mask: Array, height: int, width: int) -> Array:
+    """The root of the mean square over each position's area, whole pixels that it touches."""
+    batch, _, rows, columns = mask.shape
+    out = np.zeros((batch, 1, height, width))
+    for b, _, y, x in np.ndindex(out.shape):
+        ys = range(y * rows // height, math.ceil((y + 1) * rows / height))
+        xs = range(x * columns // width, math.ceil((x + 1) * columns / width))
+        squares = [mask[b, 0, v, u] ** 2 for v in ys for u in xs]
+        out[b, 0, y, x] = math.sqrt(sum(squares) / len(squares))
+    return out
+
+
+def shares(masks: list[Array]) -> list[Array]:
+    out = [np.zeros_like(mask) for mask in masks]
+    for place in np.ndindex(masks[0].shape):
+        norm = math.sqrt(sum(mask[place] ** 2 for mask in masks))
+        for mask, share in zip(masks, out, strict=True):
+            share[place] = mask[place] / norm if norm > 0 else 0.0
+    return out
+
+
+def variance_between(values: Array, threshold: float) -> float:
+    """Otsu's criterion: the weighted squared distance of the means of two classes."""
+    near, far = values[values < threshold], values[values >= threshold]
+    if not len(near) or not len(far):
+        return 0.0
+    return len(near) * len(far) / len(values) ** 2 * (far.mean() - near.mean()) ** 2

@@ -1,0 +1,60 @@
+"""Short ways to compose a configuration and to run the program in this process."""
+
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import DictConfig
+from torch import nn
+
+from src.backbones.chain import Backbone, Preprocessing
+from src.config import CONF
+from src.run import stylize
+
+# The smallest real run: VGG-19, the built-in photo and painting, three steps.
+SMALL = ("size=48", "steps=3", "tracking=off", "trainer.accelerator=cpu")
+
+
+def compose(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF.resolve()), version_base="1.3"):
+        return hydra_compose("config", list(overrides))
+
+
+def run(folder: Path, *overrides: str) -> Path:
+    stylize(compose(*SMALL, *overrides), folder, time.time())
+    return folder
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def terms(folder: Path) -> list[dict[str, float]]:
+    with (folder / "terms.csv").open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def pastiche(folder: Path) -> torch.Tensor:
+    return torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]["pastiche"]
+
+
+def tiny_backbone() -> Backbone:
+    """Two random convolutions: features to differentiate in no time."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1)
+    for module in (first, second):
+        for parameter in module.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) / 4
+    layers = [
+        ("conv1", first),
+        ("relu1", nn.ReLU()),
+        ("pool1", nn.MaxPool2d(2, stride=2)),
+        ("conv2", second),
+        ("relu2", nn.ReLU()),
+    ]
+    return Backbone(layers, Preprocessing((0.5,) * 3, (0.25,) * 3), "tiny")

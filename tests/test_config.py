@@ -1,0 +1,238 @@
+"""Configurations: every option composes and builds; what cannot be used is named."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from src import config as configuration
+from src import weights
+from src.backbones import chain
+from src.config import CONF, build, config_hash, experiments, identify, resolve
+from src.errors import InputError
+from src.weights import State
+from tests.running import SMALL, compose
+
+GROUPS = {
+    group: sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    for group in ("loss", "mask", "optimizer", "trainer", "tracking", "styles")
+}
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    return resolve(compose(*SMALL, *overrides))
+
+
+def job(*overrides: str) -> configuration.Job:
+    return build(composed(*overrides))
+
+
+@pytest.fixture
+def offline_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Weights that would be fetched are random ones of the right names and shapes."""
+    original = chain.match
+
+    def match(state: State, expected: State, **kwargs: Any) -> State:
+        if state:
+            return original(state, expected, **kwargs)
+        generator = torch.Generator().manual_seed(0)
+        return {
+            name: torch.randn(tensor.shape, generator=generator) * tensor[0].numel() ** -0.5
+            for name, tensor in expected.items()
+        }
+
+    read = weights.read
+    fetched = tmp_path / "fetched"
+    monkeypatch.setattr(weights, "fetch", lambda url, sha256, key: fetched)
+    monkeypatch.setattr(weights, "read", lambda p, key: {} if p == fetched else read(p, key))
+    monkeypatch.setattr(chain, "match", match)
+
+
+@pytest.mark.usefixtures("offline_networks")
+@pytest.mark.parametrize("experiment", experiments())
+def test_every_experiment_builds(experiment: str) -> None:
+    made = job(f"+experiment={experiment}")
+    total, _ = made.stylization.terms()
+    assert torch.isfinite(total)
+    assert made.stylization.pastiche.shape[-2:] == (32, 48)
+    masked = {name.removeprefix("mask_") for name in made.pictures if name.startswith("mask_")}
+    expected = {"style": {"main"}, "content": {"content"}, "styles": {"near", "far"}}
+    assert masked == expected.get(experiment.rpartition("_")[2] if "_" in experiment else "", set())
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [(g, o) for g, names in GROUPS.items() for o in names]
+)
+def test_every_option_of_every_group_builds(group: str, option: str) -> None:
+    overrides = [f"{group}={option}"]
+    if (group, option) == ("loss", "paper"):
+        overrides.append("loss.style.layer_weights=null")
+    experiment = "two_styles" if (group, option) == ("styles", "two") else "masked_style"
+    assert torch.isfinite(job(f"+experiment={experiment}", *overrides).stylization.terms()[0])
+
+
+@pytest.mark.usefixtures("offline_networks")
+@pytest.mark.parametrize("backbone", sorted(p.stem for p in (CONF / "backbone").glob("*.yaml")))
+def test_every_backbone_builds_with_its_own_layers(backbone: str) -> None:
+    made = job("+experiment=masked_style", f"backbone={backbone}")
+    assert torch.isfinite(made.stylization.terms()[0])
+
+
+def test_the_papers_experiments_carry_the_papers_numbers() -> None:
+    paper = resolve(compose("+experiment=paper_masked_style", "tracking=off"))
+    assert (paper["short_side"], paper["style_short_side"], paper["steps"]) == (192, 224, 300)
+    assert paper["loss"]["style"]["layer_weights"] == [200000, 800, 12, 1]
+    assert paper["restart"]["step"] == 180
+    assert paper["restart"]["lr"] / paper["optimizer"]["lr"] == pytest.approx(0.1 / 3, rel=2e-3)
+    assert (paper["mask"]["center"], paper["mask"]["slope"]) == (0.8, 20)
+    assert paper["mask"]["invert"] is True
+    assert paper["loss"]["style"]["normalizer"] == "paper"
+    assert paper["styles"]["main"]["mask"] == paper["mask"]
+
+
+def test_size_wins_over_short_side_and_512_over_neither() -> None:
+    both = job("+experiment=naive", "size=60", "short_side=48")
+    assert both.stylization.pastiche.shape[-2:] == (40, 60)
+    short = job("+experiment=naive", "size=null", "short_side=48")
+    assert short.stylization.pastiche.shape[-2:] == (48, 71)
+
+
+def test_style_fills_the_main_style() -> None:
+    assert composed("+experiment=naive", "style=ink")["styles"]["main"]["path"] == "ink"
+
+
+def test_two_styles_are_shares_of_one_whole() -> None:
+    pictures = job("+experiment=two_styles", "mask=linear").pictures
+    near, far = pictures["mask_near"], pictures["mask_far"]
+    assert torch.allclose(near**2 + far**2, torch.ones_like(near))
+    assert near[pictures["depth"] == 0].min() == 1
+    assert far[pictures["depth"] == 1].min() == 1
+
+
+def test_the_papers_two_masks_are_left_as_they_are() -> None:
+    pictures = job("+experiment=two_styles", "mask=linear", "loss.mask_shares=false").pictures
+    assert torch.allclose(pictures["mask_near"] + pictures["mask_far"], torch.ones(()))
+
+
+def test_any_number_of_named_styles() -> None:
+    made = job(
+        "+experiment=two_styles",
+        "+styles.mid.path=ink",
+        "+styles.mid.weight=0.5",
+        "+mask@styles.mid.mask=band",
+    )
+    assert {"style_near", "style_mid", "style_far"} < set(made.stylization.terms()[1])
+    squares = sum(made.pictures[f"mask_{name}"] ** 2 for name in ("near", "mid", "far"))
+    assert torch.allclose(squares, torch.ones_like(squares))
+
+
+def test_auto_is_the_threshold_of_this_pictures_depth() -> None:
+    made = job("+experiment=masked_style", "mask=step")
+    assert 0.1 < made.found["auto"] < 0.9
+    depth, mask = made.pictures["depth"], made.pictures["mask_main"]
+    assert torch.equal(mask, (depth >= made.found["auto"]).float())
+
+
+def test_seed_decides_the_noise() -> None:
+    noise = [
+        job("+experiment=naive", "init=noise", f"seed={s}").stylization.pastiche for s in (0, 0, 1)
+    ]
+    assert torch.equal(noise[0], noise[1])
+    assert not torch.equal(noise[0], noise[2])
+
+
+def test_init_from_a_picture(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20), (255, 0, 51)).save(tmp_path / "start.png")
+    start = job("+experiment=naive", f"init={tmp_path}/start.png").stylization.pastiche
+    assert torch.allclose(start[0, :, 5, 5], torch.tensor([1, 0, 0.2]))
+
+
+BAD = [
+    ("+foo=1", r"^foo: got an unknown key; expected "),
+    ("+stesp=1", r"^stesp: got an unknown key; expected steps, perhaps"),
+    ("+loss.style.nomalizer=1", r"^loss.style.nomalizer: .* expected normalizer, perhaps"),
+    ("+mask.centre=1", r"^styles.main.mask.centre: got an unknown key; expected center, perhaps"),
+    ("+styles.main.wieght=1", r"^styles.main.wieght: .* expected weight, perhaps"),
+    ("steps=0", r"^steps: got 0; expected a whole number, 1 or more"),
+    ("steps=ten", r"^steps: got 'ten'"),
+    ("seed=-1", r"^seed: got -1"),
+    ("log_every=0", r"^log_every: got 0"),
+    ("size=-5", r"^size: got -5; expected a whole number of pixels"),
+    ("size=12", r"^size: got a picture of 12 x 8 pixels; .* at least 16 pixels .* relu5_1"),
+    ("style_size=10", r"^style_size: got a picture of 10 x 8 pixels; .* relu5_1"),
+    ("loss.style.layers=[relu6_1]", r"^loss.style.layers: got the layer 'relu6_1'; .*VGG-19"),
+    ("loss.content.layers=[]", r"^loss.content.layers: got \[\]; expected a list"),
+    ("loss.content.layers=[99]", r"^loss.content.layers: got the layer 99; .* from 0 to 36"),
+    ("loss.style.layer_weights=[1,2]", r"^loss.style.layer_weights: got 2 numbers; .* 5 layers"),
+    ("loss.content.weight=-1", r"^loss.content.weight: got -1; expected a number, 0 or more"),
+    ("loss.style.weight=much", r"^loss.style.weight: got 'much'"),
+    ("loss.style.normalizer=mean", r"^loss.style.normalizer: got 'mean'; .* mean_square, paper"),
+    ("loss.tv.reduction=max", r"^loss.tv.reduction: got 'max'; expected one of sum, mean"),
+    ("mask.center=middle", r"^styles.main.mask.center: got 'middle'; expected a number"),
+    ("mask._target_=src.masks.none", r"^styles.main.mask._target_: got 'src.masks.none'"),
+    ("backbone._target_=src.nets.vgg", r"^backbone._target_: got 'src.nets.vgg'"),
+    ("backbone.weights=none.bin", r"^backbone.weights: got no such file: none.bin"),
+    ("backbone.pooling=mean", r"^backbone.pooling: got 'mean'; expected one of max, avg"),
+    ("optimizer.lr=-1", r"^optimizer: got .*-1"),
+    ("init=nose", r"^init: got 'nose'; expected content, noise, or a picture's path"),
+    ("style=swirl", r"^style: got 'swirl'.*swirls"),
+    ("styles.main.path=null", r"^styles.main.path: got nothing"),
+    ("restart.step=5", r"^restart: got step 5, lr None"),
+    ("content=nobody.jpg", r"^content: got 'nobody.jpg'.*motorcycle"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), BAD, ids=[override for override, _ in BAD])
+def test_what_cannot_be_used_is_named(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        job("+experiment=masked_style", override)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mask_that_selects_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^styles.main.mask: got a mask that selects 0 of the"):
+        job("+experiment=masked_style", "mask=step", "mask.threshold=1.5")
+
+
+def test_without_an_experiment_the_choice_is_listed() -> None:
+    with pytest.raises(InputError, match=r"^experiment: got nothing; .*masked_style, naive"):
+        resolve(compose())
+
+
+def test_the_hash_ignores_what_cannot_change_the_pastiche() -> None:
+    base = config_hash(composed("+experiment=naive"))
+    assert base == config_hash(composed("+experiment=naive", "output_dir=x", "log_every=5"))
+    assert base != config_hash(composed("+experiment=naive", "seed=1"))
+    assert base != config_hash(composed("+experiment=naive", "loss.style.weight=2"))
+
+
+def test_a_sweeps_runs_are_told_apart_by_what_varies() -> None:
+    config = composed("+experiment=masked_style")
+    identity = identify(
+        config, ["+experiment=masked_style", "mask.slope=5", "tracking=off"], "2026-01-01"
+    )
+    assert identity.name == "mask.slope=5"
+    assert identity.group == "masked_style/2026-01-01"
+    assert identity.job_type == "sweep"
+    assert "mask:sigmoid" in identity.tags
+    assert identify(config).name == "masked_style motorcycle"
+
+
+def test_a_checkpoint_must_fit(tmp_path: Path) -> None:
+    made = job("+experiment=naive")
+    with pytest.raises(InputError, match=r"^resume: got .*, where no checkpoint is"):
+        configuration.checkpoint(str(tmp_path))
+    file = tmp_path / "last.ckpt"
+    file.write_bytes(b"no")
+    with pytest.raises(InputError, match=r"^resume: got .* not a run's checkpoint"):
+        configuration.check_checkpoint(file, made.stylization, 10)
+    torch.save({"state_dict": {"pastiche": torch.zeros(1, 3, 4, 5)}, "global_step": 5}, file)
+    with pytest.raises(InputError, match=r"^resume: got a pastiche of 5 x 4 pixels; expected 48"):
+        configuration.check_checkpoint(file, made.stylization, 10)
+    state = {"pastiche": torch.zeros(made.stylization.pastiche.shape)}
+    torch.save({"state_dict": state, "global_step": 5}, file)
+    with pytest.raises(InputError, match=r"^steps: got 5; expected more than the 5 steps"):
+        configuration.check_checkpoint(file, made.stylization, 5)
+    assert configuration.check_checkpoint(file, made.stylization, 6) == 5

