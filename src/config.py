@@ -89,6 +89,10 @@ def resolve(cfg: DictConfig) -> Config:
     for key in cfg:
         if key not in known and key != "hydra":
             raise InputError(str(key), "an unknown key", nearest(str(key), known))
+    for group in _groups():
+        if not OmegaConf.is_dict(cfg.get(group)):
+            option = repr(cfg.get(group))
+            raise InputError(group, option, f"{group}.KEY=VALUE, in a configuration without groups")
     if OmegaConf.is_missing(cfg, "name"):
         raise _no_experiment()
     try:
@@ -125,7 +129,8 @@ def explain(error: Exception, arguments: Iterable[str]) -> str:
                 return str(InputError(key, "an unknown key", nearest(key, known_keys)))
         return str(_no_experiment())
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename} ({error.strerror})" if error.filename else error.strerror
+        file = error.filename2 or error.filename
+        where = f"{file} ({error.strerror})" if file else error.strerror
         return str(InputError("output_dir", where, "a folder that can be written, with room"))
     return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
 
@@ -135,14 +140,17 @@ def _no_experiment() -> InputError:
 
 
 def _base_keys() -> set[str]:
+    return ({str(key) for key in _base()} | _groups() | {"clamp"}) - {"defaults", "hydra"}
+
+
+def _groups() -> set[str]:
+    return {str(group) for entry in _base().defaults if entry != "_self_" for group in entry}
+
+
+def _base() -> DictConfig:
     base = OmegaConf.load(CONF / "config.yaml")
     assert isinstance(base, DictConfig)
-    groups = {group for entry in base.defaults if entry != "_self_" for group in entry}
-    return (
-        {str(key) for key in base if key not in ("defaults", "hydra")}
-        | {str(g) for g in groups}
-        | {"clamp"}
-    )
+    return base
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -304,6 +312,7 @@ def _scene(config: Config, need_depth: bool) -> Scene:
         depth_path=depth["path"],
         depth_kind=depth["kind"],
         depth_scale=depth["scale"],
+        depth_preset=depth["preset"],
         size=size if size or short_side else DEFAULT_SIZE,
         short_side=short_side,
         need_depth=need_depth,

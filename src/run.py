@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
@@ -169,12 +171,30 @@ def _job(cfg: DictConfig) -> float:
     return stylize(cfg, Path(HydraConfig.get().runtime.output_dir), began)
 
 
+def _with_config_copied(arguments: list[str], folder: Path) -> list[str]:
+    """The command line with --config-path read from where the user is, and steps= still a number.
+
+    Hydra reads a relative path from src/, and takes a run's folder `steps` for a group of options.
+    """
+    for i, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag in ("--config-path", "-cp") and (equals or arguments[i + 1 :]):
+            path = Path(value if equals else arguments[i + 1])
+            if path.is_dir():
+                for file in path.glob("*.yaml"):
+                    shutil.copy(file, folder)
+                return [*arguments[:i], flag, str(folder), *arguments[i + (1 if equals else 2) :]]
+    return arguments
+
+
 def main() -> None:
     """Run the command; on an error print one line, or the traceback with HYDRA_FULL_ERROR=1."""
     traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here
     try:
-        _job()
+        with tempfile.TemporaryDirectory() as folder:
+            sys.argv[1:] = _with_config_copied(sys.argv[1:], Path(folder))
+            _job()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

@@ -3,6 +3,7 @@
 import base64
 import io
 import struct
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,7 +28,7 @@ def ramp(height: int = 24, width: int = 32) -> np.ndarray:
     return np.linspace(0, 255, width).round().astype(np.uint8)[None].repeat(height, 0)
 
 
-def encode(pixels: np.ndarray, kind: str, **how: object) -> bytes:
+def encode(pixels: np.ndarray, kind: str, **how: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **how)
     return buffer.getvalue()

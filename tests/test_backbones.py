@@ -34,8 +34,6 @@ FIRES = {  # squeeze and expand channels: table 1 of the paper, as changed in ve
     6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256),
 }  # fmt: skip
 
-every_torchvision = pytest.mark.parametrize("name", TORCHVISION)
-
 
 def parameters(backbone: Backbone) -> dict[str, Tensor]:
     modules = zip(backbone.layers, backbone._modules, strict=True)
@@ -103,29 +101,31 @@ def test_nothing_of_the_classifier_is_kept(pair: tuple[nn.Sequential, Backbone])
     assert len(parameters(ours)) == len(theirs.state_dict())
 
 
-def vgg_names(features: nn.Sequential) -> list[str]:
-    """Names by the rule of the VGG paper's tables: block and number within it."""
-    names, block, number = [], 1, 0
-    for module in features:
-        if isinstance(module, nn.Conv2d):
-            number += 1
-            names.append(f"conv{block}_{number}")
-        elif isinstance(module, nn.ReLU):
-            names.append(f"relu{block}_{number}")
-        else:
-            names.append(f"pool{block}")
-            block, number = block + 1, 0
-    return names
+def names(features: nn.Sequential) -> list[str]:
+    """Names by the rule of the papers' tables: block and number within it, or fire."""
+    if isinstance(features[3], nn.Conv2d | nn.ReLU | nn.MaxPool2d):
+        found, block, number = [], 1, 0
+        for module in features:
+            if isinstance(module, nn.Conv2d):
+                number += 1
+                found.append(f"conv{block}_{number}")
+            elif isinstance(module, nn.ReLU):
+                found.append(f"relu{block}_{number}")
+            else:
+                found.append(f"pool{block}")
+                block, number = block + 1, 0
+        return found
+    fires = ["fire2", "fire3", "pool3", "fire4", "fire5", "pool5", "fire6", "fire7"]
+    return ["conv1", "relu1", "pool1", *fires, "fire8", "fire9"]
 
 
-def test_vgg_names_are_in_the_order_of_torchvisions_layers(
-    pair: tuple[nn.Sequential, Backbone], request: pytest.FixtureRequest
+def test_names_are_in_the_order_of_torchvisions_layers(
+    pair: tuple[nn.Sequential, Backbone],
 ) -> None:
     theirs, ours = pair
-    if len(theirs) == 13:
-        pytest.skip("SqueezeNet has other names")
-    assert ours.layers == vgg_names(theirs)
+    assert ours.layers == names(theirs)
     assert [ours.layer(i) for i in range(len(theirs))] == ours.layers
+    assert [ours.layer(name) for name in ours.layers] == ours.layers
 
 
 def test_the_indices_of_other_programs_mean_the_same_layers(

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def save(numbers: np.ndarray, path: Path) -> Path:
     return path
 
 
-def assert_refused(key: str, path: Path, *words: str, **how: object) -> None:
+def assert_refused(key: str, path: Path, *words: str, **how: Any) -> None:
     with pytest.raises(InputError) as caught:
         depth_files.read(path, **how)
     assert caught.value.key == key
@@ -256,7 +257,7 @@ def test_a_depth_jpeg_turned_by_exif(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_do_not_exist(
-    tmp_path: Path, key: str, how: dict[str, object], word: str
+    tmp_path: Path, key: str, how: dict[str, Any], word: str
 ) -> None:
     assert_refused(key, save(METRES, tmp_path / "d.npy"), word, **how)
 

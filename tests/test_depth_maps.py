@@ -1,5 +1,7 @@
 """Raw depth to the program's depth: inverted, normalised, resampled, its holes filled."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from src.inputs import depth_maps, holes
 from src.inputs.depth_maps import RawDepth
 
 
-def raw(values: np.ndarray, valid: np.ndarray | None = None, **how: object) -> RawDepth:
+def raw(values: np.ndarray, valid: np.ndarray | None = None, **how: Any) -> RawDepth:
     values = np.asarray(values, np.float32)
     return RawDepth(values, np.isfinite(values) if valid is None else valid, **how)
 

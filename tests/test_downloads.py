@@ -5,6 +5,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.ranges = True
         self.codes: list[int] = []  # status of each of the next answers
         self.url = f"http://127.0.0.1:{self.server_address[1]}/file.mat"
+
+    def handle_error(self, *_: object) -> None:
+        """A client that went away is part of the tests."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,7 +76,7 @@ def server() -> Iterator[Server]:
     thread.join()
 
 
-def fetch(server: Server, path: Path, md5: str = MD5, **how: object) -> Path:
+def fetch(server: Server, path: Path, md5: str = MD5, **how: Any) -> Path:
     return downloads.fetch(server.url, path, key="out", md5=md5, pause=0.001, **how)
 
 

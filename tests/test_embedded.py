@@ -1,16 +1,18 @@
 """Depth inside phones' pictures: found, decoded to values by hand, turned with the photo."""
 
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import phone_files as phone
 import pytest
 from PIL import Image
 
 from src.errors import InputError
 from src.inputs import embedded, pictures, xmp
 from src.inputs.depth_maps import RawDepth
+from tests import phone_files as phone
 
 
 def read(data: bytes, folder: Path, name: str = "a.jpg") -> RawDepth | None:
@@ -109,7 +111,7 @@ def test_a_gain_map_is_no_depth(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("maker", [phone.gdepth, phone.apple_jpeg])
 def test_depth_turns_with_the_photo(
-    tmp_path: Path, maker: object, orientation: int, near: str
+    tmp_path: Path, maker: Callable[..., bytes], orientation: int, near: str
 ) -> None:
     """The photo's red half and the near half are stored on one side, and stay on one side."""
     jpeg = phone.photo(orientation=orientation)
@@ -122,7 +124,13 @@ def test_depth_turns_with_the_photo(
     picture = pictures.read(path, key="content")
     depth = embedded.read(path, picture)
     assert depth is not None
-    side = {"left": np.s_[:, 0], "right": np.s_[:, -1], "top": np.s_[0], "bottom": np.s_[-1]}[near]
+    sides: dict[str, Any] = {
+        "left": np.s_[:, 0],
+        "right": np.s_[:, -1],
+        "top": np.s_[0],
+        "bottom": np.s_[-1],
+    }
+    side = sides[near]
     assert picture.image[0, 0].numpy()[side].mean() > 0.8
     assert depth.values[side].mean() < np.median(depth.values)
     assert (depth.values.shape[0] < depth.values.shape[1]) == (orientation < 5)
@@ -235,6 +243,29 @@ def test_heic_representations(
     assert depth is not None
     assert depth.values[3, [0, -1]].tolist() == pytest.approx(ends)
     assert depth.unit == unit
+
+
+def test_heic_depth_that_lies_the_way_the_sensor_lay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libheif turns the photo; a depth image without its own note is turned by the photo's EXIF."""
+    import pillow_heif
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    depth = FakeDepth(phone.ramp(), {"representation_type": 2, "z_near": 1.0, "z_far": 5.0})
+    file = types.SimpleNamespace(info={"depth_images": [depth], "exif": exif.tobytes()})
+    monkeypatch.setattr(pillow_heif, "open_heif", lambda _: file)
+    monkeypatch.setattr(pillow_heif, "is_supported", lambda _: True)
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+    found = embedded.read(path, pictures.from_pixels(np.zeros((64, 48, 3), np.uint8)))
+    assert found is not None
+    assert found.values.shape == (32, 24)
+    assert found.values[[0, -1], 5].tolist() == pytest.approx([1, 5])
+    upright = embedded.read(path, pictures.from_pixels(np.zeros((48, 64, 3), np.uint8)))
+    assert upright is not None
+    assert upright.values.shape == (24, 32)
 
 
 def test_heic_without_depth(tmp_path: Path) -> None:

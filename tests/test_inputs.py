@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import phone_files as phone
 import pytest
 import torch
 from PIL import Image
@@ -13,12 +14,15 @@ from PIL import Image
 from src.errors import InputError
 from src.inputs import Scene, classics, load_scene, load_style, samples
 from src.inputs.__main__ import main
+from tests import phone_files as phone
 
 
-def assert_refused(key: str, *words: str, load: object = load_scene, **how: object) -> None:
+def assert_refused(
+    key: str, *words: str, load: Callable[..., Any] = load_scene, **how: Any
+) -> None:
     path = how.pop("path")
     with pytest.raises(InputError) as caught:
-        load(path, **how)  # type: ignore[operator]
+        load(path, **how)
     assert caught.value.key == key
     assert "\n" not in str(caught.value)
     for word in words:
@@ -171,6 +175,19 @@ def test_a_depth_file_is_asked_for(photo: Path) -> None:
     assert_refused("depth.path", "depth.source=file", path=photo, depth_source="file")
     assert_refused("depth.path", "does not exist", path=photo, depth_path="no.png")
     assert_refused("depth.path", "folder", path=photo, depth_path=photo.parent)
+
+
+@pytest.mark.parametrize(
+    ("key", "how"),
+    [
+        ("depth.kind", {"depth_kind": "disparity"}),
+        ("depth.scale", {"depth_scale": 1000}),
+        ("depth.preset", {"depth_preset": "tum"}),
+        ("depth.path", {"depth_path": "d.png", "depth_source": "embedded"}),
+    ],
+)
+def test_what_would_be_ignored_is_refused(key: str, how: dict[str, Any]) -> None:
+    assert_refused(key, path="motorcycle", **how)
 
 
 def test_transparency_is_kept(tmp_path: Path, depth: Path) -> None:

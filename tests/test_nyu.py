@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -107,7 +108,7 @@ def test_only_one_image_is_read(mat: Path, monkeypatch: pytest.MonkeyPatch) -> N
     asked: list[object] = []
     real = h5py.Dataset.__getitem__
 
-    def watch(self: h5py.Dataset, key: object, **how: object) -> object:
+    def watch(self: h5py.Dataset, key: object, **how: Any) -> object:
         asked.append(key)
         return real(self, key, **how)
 
@@ -133,7 +134,7 @@ def test_a_picture_without_a_frame_is_not_cropped() -> None:
     assert nyu.without_frame(np.full((96, 128, 3), 255, np.uint8)) == (slice(0, 96), slice(0, 128))
 
 
-def assert_refused(key: str, path: Path, index: object, word: str) -> None:
+def assert_refused(key: str, path: Path, index: Any, word: str) -> None:
     with pytest.raises(InputError) as caught:
         load_scene(path, index=index)
     assert caught.value.key == key

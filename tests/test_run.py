@@ -170,7 +170,15 @@ def test_the_command_and_its_repetition_from_config_yaml(tmp_path: Path) -> None
     folder = the_run(tmp_path / "a")
     assert folder.parent.name == "masked_style"
     assert out.strip() == f"done: {folder}/pastiche.png"
-    again = ["--config-path", str(folder), "--config-name", "config", f"output_dir={tmp_path}/b"]
+    here = os.path.relpath(folder, ROOT)
+    again = [
+        "--config-path",
+        here,
+        "--config-name",
+        "config",
+        f"output_dir={tmp_path}/b",
+        "steps=3",
+    ]
     code, _, err = finished(command(*again))
     assert code == 0, err
     repeated = the_run(tmp_path / "b")

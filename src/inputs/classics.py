@@ -110,7 +110,8 @@ def fetch(name: str, key: str, instead: list[str]) -> Path:
             downloader=pooch.HTTPDownloader(timeout=SILENCE),
         )
     except Exception as error:  # no network has many names, and so has a full disk
-        reason = "another checksum" if isinstance(error, ValueError) else type(error).__name__
+        # pooch has no type of its own for a wrong checksum
+        reason = "another checksum" if "known hash" in str(error) else type(error).__name__
         raise InputError(
             key,
             f"'{name}', which is not on this machine and cannot be fetched from {classic.url} "

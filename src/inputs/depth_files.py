@@ -17,14 +17,14 @@ import numpy as np
 from PIL import Image
 
 from src.errors import InputError
-from src.inputs.depth_maps import Kind, RawDepth
+from src.inputs.depth_maps import BEYOND, Kind, RawDepth
 from src.inputs.pictures import ORIENTATION_TAG, as_input_error, check_file, read_tiff, turn
 
 KEY = "depth.path"
 EXPECTED = "a depth file: PNG, TIFF, PGM, PFM, EXR, NPY or NPZ"
 FORMATS = ("PNG", "JPEG", "TIFF", "PPM", "BMP", "WEBP")
 MOST_POINTS = 200_000_000
-BEYOND = 1e9  # renderers write 1e10, 3e38 or infinity for the sky
+KINECT_LARGEST = 2047  # of its 11-bit readings: no reading
 GREY_TOLERANCE = 8  # of 255: what JPEG does to three equal channels
 
 
@@ -71,8 +71,6 @@ def flip(stored: np.ndarray) -> np.ndarray:
     finite = stored[np.isfinite(stored)]
     return (finite.max() if finite.size else 0) - stored
 
-
-KINECT_LARGEST = 2047
 
 PRESETS = {
     "mm": Preset(1000),

@@ -14,6 +14,7 @@ from src.inputs.holes import fill
 Kind = Literal["depth", "disparity"]
 PERCENTILES = (1.0, 99.0)  # of the valid points: one speckle must not move everything else
 ASPECT_TOLERANCE = 0.02
+BEYOND = 1e9  # farther than anything measured: renderers write 1e10, 3e38 or infinity for the sky
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def as_depth(raw: RawDepth) -> tuple[np.ndarray, np.ndarray, str]:
     """Values that grow with the distance, where they are valid, and their unit."""
     if raw.kind == "depth":
         return raw.values, raw.valid, raw.unit
-    positive = raw.valid & (raw.values > 0)  # zero: infinitely far, or unknown; no file says which
+    # Zero is infinitely far, or unknown: no file says which.
+    positive = raw.valid & (raw.values > 1 / BEYOND)
     values = np.zeros_like(raw.values)
     np.divide(1, raw.values, out=values, where=positive)
     return values, positive, "m" if raw.unit == "1/m" else "relative"

@@ -10,17 +10,17 @@ import io
 import math
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 from PIL import Image
 
-from src.errors import InputError
 from src.inputs import xmp
 from src.inputs.depth_files import plain_numbers
-from src.inputs.depth_maps import RawDepth, same_aspect
-from src.inputs.pictures import Picture, as_input_error, turn
+from src.inputs.depth_maps import RawDepth, check_aspect, same_aspect
+from src.inputs.pictures import ORIENTATION_TAG, Picture, as_input_error, turn
 
 EXPECTED = "depth that is whole, or depth.path=FILE"
 
@@ -54,45 +54,44 @@ def read(path: Path, picture: Picture) -> RawDepth | None:
         with path.open("rb") as file:
             head = file.read(12)
         if head[4:8] == b"ftyp":
-            depth = _heic(path)
+            depth, orientation = _heic(path, picture.file_size)
         elif head.startswith(b"\xff\xd8"):
-            depth = _jpeg(path.read_bytes())
+            depth, orientation = _jpeg(path.read_bytes()), picture.orientation
         else:
             return None
-        return None if depth is None else _upright(depth, path, picture)
-
-
-def _upright(depth: RawDepth, path: Path, picture: Picture) -> RawDepth:
-    """Turn the depth as the photo was turned: both are stored the way the sensor lay."""
-    values, valid = depth.values, depth.valid
-    turned = turn(values, picture.orientation)
-    if not same_aspect(turned.shape, picture.file_size):
-        height, width = turned.shape
-        raise InputError(
-            "content",
-            f"'{path}' with a picture of {picture.file_size[1]} x {picture.file_size[0]} pixels "
-            f"and a depth of {width} x {height}",
-            "the same aspect",
-        )
-    return RawDepth(
-        values=np.ascontiguousarray(turned),
-        valid=np.ascontiguousarray(turn(valid, picture.orientation)),
-        kind=depth.kind,
-        unit=depth.unit,
-        origin=depth.origin,
+    if depth is None:
+        return None
+    values, valid = (
+        np.ascontiguousarray(turn(x, orientation)) for x in (depth.values, depth.valid)
     )
+    depth = replace(depth, values=values, valid=valid)
+    check_aspect(depth, picture.file_size, "content")
+    return depth
 
 
-def _heic(path: Path) -> RawDepth | None:
+def _heic(path: Path, photo: tuple[int, int]) -> tuple[RawDepth | None, int]:
+    """The depth image of a HEIC, and by which EXIF orientation it is to be turned."""
     import pillow_heif
 
     if not pillow_heif.is_supported(path):
-        return None  # AVIF
-    found = [image for image in pillow_heif.open_heif(path).info["depth_images"] if image]
+        return None, 1  # AVIF
+    info = pillow_heif.open_heif(path).info
+    found = [image for image in info["depth_images"] if image]
     if not found:
-        return None
-    said: Mapping[str, float] = found[0].info.get("metadata") or {}
-    part = _fractions(np.asarray(found[0].to_pillow()))
+        return None, 1
+    depth = _heic_depth(np.asarray(found[0].to_pillow()), found[0].info.get("metadata") or {})
+    # libheif has turned the photo, and the depth too if that has a turn of its own. If it has
+    # none it lies across, and the photo's EXIF says how.
+    exif = Image.Exif()
+    exif.load(info.get("exif") or b"")
+    orientation = exif.get(ORIENTATION_TAG, 1)
+    across = same_aspect(turn(depth.values, orientation).shape, photo)
+    return depth, orientation if across and not same_aspect(depth.values.shape, photo) else 1
+
+
+def _heic_depth(stored: np.ndarray, said: Mapping[str, float]) -> RawDepth:
+    """What a depth image's numbers mean, by its representation information."""
+    part = _fractions(stored)
     kind = said.get("representation_type")
     origin = "depth image in the HEIC"
     if kind == UNIFORM_INVERSE_DEPTH and said.keys() >= {"z_near", "z_far"}:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from src.errors import InputError
 from src.inputs import classics, depth_files, depth_maps, embedded, pictures, samples
 from src.inputs.classics import CLASSICS
 from src.inputs.depth_maps import RawDepth, same_aspect
-from src.inputs.pictures import Picture
+from src.inputs.pictures import Picture, turn
 
 log = logging.getLogger(__name__)
 
@@ -81,21 +80,18 @@ def load_scene(
         raise InputError("depth.source", repr(depth_source), f"one of {', '.join(SOURCES)}")
     if depth_source == "file" and depth_path is None:
         raise InputError("depth.path", "nothing", "a depth file, because depth.source=file")
+    from_file = depth_path is not None and depth_source in ("auto", "file")
+    if not from_file:
+        _check_unused(depth_source, depth_path, depth_kind, depth_scale, depth_preset)
     found = _content(str(path), index, size, short_side)
     picture = found.picture
 
-    key = "content"
     raw: RawDepth | None = None
-    if depth_source == "file" or (depth_source == "auto" and depth_path is not None):
-        key = "depth.path"
-        raw = depth_files.read(
-            Path(str(depth_path)).expanduser(),
-            kind=depth_kind,
-            scale=depth_scale,
-            preset=depth_preset,
-        )
+    if from_file:
+        file = Path(str(depth_path)).expanduser()
+        raw = depth_files.read(file, kind=depth_kind, scale=depth_scale, preset=depth_preset)
         raw = _turned_like(picture, raw)
-        depth_maps.check_aspect(raw, picture.file_size, key)
+        depth_maps.check_aspect(raw, picture.file_size, "depth.path")
     elif depth_source != "estimate":
         try:
             raw = found.depth()
@@ -107,7 +103,7 @@ def load_scene(
         raw = _estimate(picture.image, depth_source, found.name)
     if raw is None:
         return Scene(picture.image, None, None, picture.alpha, found.name)
-    prepared = depth_maps.prepare(raw, picture.image, key)
+    prepared = depth_maps.prepare(raw, picture.image, "depth.path" if from_file else "content")
     low, high = prepared.span
     measured = prepared.valid.float().mean().item()
     origin = f"{raw.origin}: {low:.3g} to {high:.3g} {prepared.unit}, {measured:.0%} measured"
@@ -189,14 +185,33 @@ def _content(path: str, index: int | None, size: int | None, short_side: int | N
     return _Content(picture, file.stem, lambda: embedded.read(file, picture))
 
 
+def _check_unused(
+    source: str,
+    path: str | Path | None,
+    kind: str,
+    scale: str | float,
+    preset: str | None,
+) -> None:
+    """Refuse what would be ignored: each of these says something of a depth file."""
+    if path is not None:
+        got = f"'{path}' beside depth.source={source}"
+        raise InputError("depth.path", got, "depth.source=auto or file, or no depth.path")
+    for key, value, unset in (
+        ("depth.kind", kind, "auto"),
+        ("depth.scale", scale, "auto"),
+        ("depth.preset", preset, None),
+    ):
+        if value != unset:
+            raise InputError(key, f"{value!r} without a depth file", "depth.path=FILE with it")
+
+
 def _turned_like(picture: Picture, depth: RawDepth) -> RawDepth:
     """A depth file saved the way the sensor lay, beside a photo that EXIF turns by 90 degrees."""
     if picture.orientation < 5 or same_aspect(depth.values.shape, picture.file_size):
         return depth
-    values, valid = (pictures.turn(x, picture.orientation) for x in (depth.values, depth.valid))
-    if not same_aspect(values.shape, picture.file_size):
-        return depth
-    return replace(depth, values=np.ascontiguousarray(values), valid=np.ascontiguousarray(valid))
+    values, valid = (turn(x, picture.orientation).copy() for x in (depth.values, depth.valid))
+    turned = replace(depth, values=values, valid=valid)
+    return turned if same_aspect(values.shape, picture.file_size) else depth
 
 
 def _estimate(image: Tensor, source: str, name: str) -> RawDepth:
