@@ -19,7 +19,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -86,9 +85,7 @@ class InTurn(Callback):
 
 def built(experiment: str, size: int) -> configuration.Job:
     """An experiment at a size, as the command would build it."""
-    with initialize_config_dir(str(configuration.CONF), version_base="1.3"):
-        overrides = [f"+experiment={experiment}", f"size={size}", "trainer.accelerator=cpu"]
-        return configuration.build(configuration.resolve(compose("config", overrides)))
+    return configuration.build(configuration.compose(f"+experiment={experiment}", f"size={size}"))
 
 
 def measure(size: int, rounds: int) -> dict[str, list[float]]:

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hydra
 import torch
+from hydra import initialize_config_dir
 from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
@@ -72,6 +74,12 @@ class Job:
     alpha: Tensor | None
     pictures: dict[str, Tensor]
     found: dict[str, float]
+
+
+def compose(*overrides: str) -> Config:
+    """The resolved configuration of a command line, for other commands than run's."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return resolve(hydra.compose("config", list(overrides)))
 
 
 def experiments() -> list[str]:

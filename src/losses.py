@@ -7,7 +7,9 @@ the paper's: none of these divides by the size of the picture unless its formula
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 Normalizer = Literal["mean_square", "paper"]
 NORMALIZERS: tuple[Normalizer, ...] = ("mean_square", "paper")
@@ -38,10 +40,10 @@ def content_loss(features: Tensor, target: Tensor, mask: Tensor | None = None) -
 
 
 class _Gram(torch.autograd.Function):
-    """sum_k w_k F_ki F_kj for F (B, M, C), w (B, M, 1) or None.
+    """sum_k w_k F_ik F_jk for F (B, C, H, W), w (B, 1, H, W) or None; (B, C, C).
 
-    Written out because its gradient, w F (dG + dG^T), then costs one matrix product and no further
-    pass over the masked features; autograd would spend two products and two passes.
+    Written out because its gradient, (dG + dG^T) w F, then costs one product and no further pass
+    over the masked features; autograd would spend two products and two passes.
     """
 
     @staticmethod
@@ -49,14 +51,35 @@ class _Gram(torch.autograd.Function):
         weighted = features if weights is None else features * weights
         ctx.save_for_backward(weighted)
         with torch.autocast(features.device.type, enabled=False):  # it would go back to half
-            return weighted.transpose(1, 2) @ features
+            if not _by_convolution(features):
+                return torch.einsum("bihw,bjhw->bij", weighted, features)
+            size = (features.shape[1], features.shape[1], 1, 1)
+            grams = [
+                conv2d_weight(f[None], size, w[None])
+                for f, w in zip(features, weighted, strict=True)
+            ]
+            return torch.stack(grams).flatten(2)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (weighted,) = ctx.saved_tensors
+        symmetric = gradient + gradient.transpose(1, 2)
         with torch.autocast(weighted.device.type, enabled=False):
-            return weighted @ (gradient + gradient.transpose(1, 2)), None
+            if not _by_convolution(weighted):
+                return torch.einsum("bij,bjhw->bihw", symmetric, weighted), None
+            kernels = symmetric[..., None, None]
+            parts = [F.conv2d(w[None], kernel) for w, kernel in zip(weighted, kernels, strict=True)]
+            return parts[0] if len(parts) == 1 else torch.cat(parts), None
+
+
+def _by_convolution(x: Tensor) -> bool:
+    """Whether to take matrix products by 1x1 convolutions and the gradient of their kernels.
+
+    On CPUs that is twice as fast as a matrix product and needs no change of layout; on GPUs it
+    would round to TF32.
+    """
+    return x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def gram_matrix(
@@ -89,17 +112,14 @@ def gram_matrix(
         raise ValueError(
             f"normalizer: got {normalizer!r}; expected one of {', '.join(NORMALIZERS)}"
         )
-    batch, channels, height, width = features.shape
-    # Channels last: a view where the features lie so in memory, and one copy where not.
-    positions = _full(features).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+    features = _full(features)
+    positions = features.shape[-2] * features.shape[-1]
     if mask is None:
-        return _Gram.apply(positions, None) / (height * width)
-    mask = mask.detach().to(positions.dtype).expand(batch, 1, height, width)
-    squares = mask.square().reshape(batch, height * width, 1)
-    eta = squares.mean(1, keepdim=True)
-    if normalizer == "paper":
-        eta = mask.mean((2, 3)).square().unsqueeze(-1)
-    return _Gram.apply(positions, squares) / (height * width * eta)
+        return _Gram.apply(features, None) / positions
+    mask = mask.detach().to(features.dtype)
+    squares = mask.square()
+    eta = squares.mean((2, 3)) if normalizer == "mean_square" else mask.mean((2, 3)).square()
+    return _Gram.apply(features, squares) / (positions * eta[..., None])
 
 
 def style_loss(gram: Tensor, target_gram: Tensor) -> Tensor:

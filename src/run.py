@@ -62,10 +62,6 @@ def _stylize(cfg: DictConfig, config: dict[str, Any], folder: RunFolder, began: 
         first = 0
         if resume is not None:
             first = configuration.check_checkpoint(resume, job.stylization, config["steps"])
-        for name, picture in job.pictures.items():
-            folder.picture(f"inputs/{name}.png", picture)
-            tracker.picture(f"inputs/{name}", picture, first)
-
         clock = Clock()
         progress = ProgressBar(config["name"])
         earlier = None if resume is None else resume.parent / "terms.csv"
@@ -84,7 +80,7 @@ def _stylize(cfg: DictConfig, config: dict[str, Any], folder: RunFolder, began: 
             callbacks=[
                 clock,
                 terms,
-                Pictures(folder, tracker, int(config["picture_every"]), job.alpha),
+                Pictures(folder, tracker, int(config["picture_every"]), job.alpha, job.pictures),
                 progress,
                 StopOnSignal(),
             ],

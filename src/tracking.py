@@ -232,12 +232,20 @@ class Pictures(Callback):
         tracker: the tracked run.
         every: steps between pictures.
         alpha: (1, 1, H, W), the content's transparency, kept in the pictures.
+        inputs: what went in, by file name in inputs/; written after the first step, which then
+            need not wait for them.
     """
 
     def __init__(
-        self, folder: RunFolder, tracker: NoTracker, every: int, alpha: Tensor | None
+        self,
+        folder: RunFolder,
+        tracker: NoTracker,
+        every: int,
+        alpha: Tensor | None,
+        inputs: Mapping[str, Tensor],
     ) -> None:
         self._folder, self._tracker, self._every, self._alpha = folder, tracker, every, alpha
+        self._inputs = dict(inputs)
 
     def on_train_batch_end(
         self,
@@ -249,6 +257,10 @@ class Pictures(Callback):
     ) -> None:
         """Picture k is the pastiche after k steps."""
         step = trainer.global_step
+        while self._inputs:
+            name, picture = self._inputs.popitem()
+            self._folder.picture(f"inputs/{name}.png", picture)
+            self._tracker.picture(f"inputs/{name}", picture, step)
         if step % self._every == 0:
             pastiche = _stylization(pl_module).pastiche
             if not bool(torch.isfinite(pastiche).all()):

@@ -161,12 +161,12 @@ def test_aspects(shape: tuple[int, int], fits: bool) -> None:
 def two_planes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A near and a far half, the photo red and blue, and a hole across the border."""
     depth = np.zeros((60, 80), np.float32)
-    depth[:, 43:] = 1
+    depth[:, 52:] = 1
     photo = np.zeros((60, 80, 3), np.float32)
-    photo[:, :43, 0] = 1
-    photo[:, 43:, 2] = 1
+    photo[:, :52, 0] = 1
+    photo[:, 52:, 2] = 1
     known = np.ones((60, 80), bool)
-    known[20:40, 25:55] = False  # its middle is at column 40: not where the border is
+    known[20:40, 25:55] = False  # the border is far from its middle
     return depth, known, photo
 
 

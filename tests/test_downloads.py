@@ -98,6 +98,13 @@ def test_broken_connections_are_gone_on_from(server: Server, tmp_path: Path) -> 
     ]
 
 
+def test_a_connection_that_breaks_often_but_brings_something(
+    server: Server, tmp_path: Path
+) -> None:
+    server.breaks = [200_000] * 3 * downloads.ATTEMPTS
+    assert fetch(server, tmp_path / "a").read_bytes() == DATA
+
+
 def test_an_earlier_attempt_is_gone_on_from(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.part").write_bytes(DATA[:1234])
     assert fetch(server, tmp_path / "a").read_bytes() == DATA

@@ -129,7 +129,7 @@ def test_without_raw_depths_all_is_measured(tmp_path: Path) -> None:
 def test_a_picture_without_a_frame_is_not_cropped() -> None:
     grey = np.full((96, 128, 3), 90, np.uint8)
     assert nyu.without_frame(grey) == (slice(0, 96), slice(0, 128))
-    grey[:, -9:] = 255  # a white wall
+    grey[:, -9:] = grey[:, :5] = grey[:7] = 255  # white walls and a ceiling, but no frame
     assert nyu.without_frame(grey) == (slice(0, 96), slice(0, 128))
     assert nyu.without_frame(np.full((96, 128, 3), 255, np.uint8)) == (slice(0, 96), slice(0, 128))
 
