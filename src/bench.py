@@ -26,6 +26,7 @@ from torch import Tensor
 from src import config as configuration
 from src.backbones import Backbone, vgg19
 from src.lightning import Callback, LightningModule, Trainer, quiet
+from src.memory import keep_freed_memory
 from src.objective import Objective
 from src.run_folder import RunFolder, TermsFile
 from src.stylization import Stylization
@@ -95,6 +96,7 @@ def measure(size: int, rounds: int) -> dict[str, list[float]]:
         size: long side in pixels.
         rounds: how many of each; the first three are left out.
     """
+    keep_freed_memory()
     jobs = {name: built(name, size) for name in EXPERIMENTS}
     image = jobs["naive"].pictures["content"]
     others = {"bare": bare(vgg19(), image)} | {

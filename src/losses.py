@@ -54,11 +54,9 @@ class _Gram(torch.autograd.Function):
             if not _by_convolution(features):
                 return torch.einsum("bihw,bjhw->bij", weighted, features)
             size = (features.shape[1], features.shape[1], 1, 1)
-            grams = [
-                conv2d_weight(f[None], size, w[None])
-                for f, w in zip(features, weighted, strict=True)
-            ]
-            return torch.stack(grams).flatten(2)
+            # split(1), unlike [i], keeps the memory layout.
+            pairs = zip(features.split(1), weighted.split(1), strict=True)
+            return torch.stack([conv2d_weight(f, size, w) for f, w in pairs]).flatten(2)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -68,8 +66,8 @@ class _Gram(torch.autograd.Function):
         with torch.autocast(weighted.device.type, enabled=False):
             if not _by_convolution(weighted):
                 return torch.einsum("bij,bjhw->bihw", symmetric, weighted), None
-            kernels = symmetric[..., None, None]
-            parts = [F.conv2d(w[None], kernel) for w, kernel in zip(weighted, kernels, strict=True)]
+            pairs = zip(weighted.split(1), symmetric[..., None, None], strict=True)
+            parts = [F.conv2d(w, kernel) for w, kernel in pairs]
             return parts[0] if len(parts) == 1 else torch.cat(parts), None
 
 

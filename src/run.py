@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import config as configuration
 from src.lightning import Trainer, quiet, seed_everything
+from src.memory import keep_freed_memory
 from src.run_folder import RunFolder, TermsFile
 from src.tracking import Clock, Pictures, ProgressBar, StopOnSignal, Terms, tracked
 
@@ -39,6 +40,7 @@ def stylize(cfg: DictConfig, path: Path, began: float) -> float:
         KeyboardInterrupt: after everything was written, if Ctrl-C ended the run.
     """
     quiet()
+    keep_freed_memory()
     folder = RunFolder(path)
     try:
         config = configuration.resolve(cfg)

@@ -433,8 +433,15 @@ def test_features_lie_channels_last_in_memory(
     vgg: Backbone, memory_format: torch.memory_format
 ) -> None:
     image = picture(32, 48).contiguous(memory_format=memory_format)
-    for features in vgg.features(image, ["conv1_1", "relu3_1", "pool4"]).values():
-        assert features.is_contiguous(memory_format=torch.channels_last)
+    taken: list[Tensor] = []
+    hook = vgg._modules[0].register_forward_pre_hook(lambda _, inputs: taken.extend(inputs))
+    found = vgg.features(image, ["conv1_1", "relu3_1", "pool4"])
+    hook.remove()
+    assert len(taken) == 1
+    # Nothing is to be turned around on the way: neither the picture nor the kernels.
+    kernels = [tensor for tensor in parameters(vgg).values() if tensor.ndim == 4]
+    for tensor in [*taken, *found.values(), *kernels]:
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_gradient_reaches_the_picture_and_no_weight(vgg: Backbone) -> None:

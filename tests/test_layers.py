@@ -7,7 +7,7 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 FLOORS = {
-    0: {"errors", "images", "weights", "run_folder", "lightning"},
+    0: {"errors", "images", "weights", "run_folder", "lightning", "memory"},
     1: {"losses", "masks", "backbones", "depth_nets", "inputs"},
     2: {"objective"},
     3: {"stylization", "tracking"},

@@ -179,6 +179,29 @@ def test_gram_has_the_gradient_of_the_plain_formula(
     torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
 
 
+@every_normalizer
+@masked_or_not
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gram_in_float32_is_that_in_float64(
+    masked: bool, normalizer: str, batch: int, memory_format: torch.memory_format
+) -> None:
+    # float32 on a CPU takes another path than float64; its gradient keeps the memory layout.
+    exact = rand(batch, 17, 6, 9)
+    mask = rand_mask(1, 1, 6, 9) if masked else None
+    downstream = rand(batch, 17, 17)  # not symmetric
+    single = exact.float().contiguous(memory_format=memory_format).requires_grad_()
+    exact.requires_grad_()
+    found = gram_matrix(single, None if mask is None else mask.float(), normalizer)
+    expected = gram_matrix(exact, mask, normalizer)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    (gradient,) = torch.autograd.grad((found * downstream.float()).sum(), single)
+    (exact_gradient,) = torch.autograd.grad((expected * downstream).sum(), exact)
+    torch.testing.assert_close(gradient.double(), exact_gradient, rtol=1e-4, atol=1e-5)
+    assert gradient.is_contiguous(memory_format=memory_format)
+
+
 def test_gram_gives_no_gradient_to_its_mask() -> None:
     mask = rand_mask(1, 1, 3, 4).requires_grad_()
     gram_matrix(rand(1, 2, 3, 4, grad=True), mask).sum().backward()

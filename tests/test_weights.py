@@ -224,6 +224,17 @@ def test_a_torch_file_without_a_table_of_tensors_is_refused(tmp_path: Path, stat
     assert "no table of tensors inside" in unreadable(saved(tmp_path / "net.pth", state))
 
 
+def test_a_reason_of_many_lines_is_cut_to_its_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("bad magic number\nsee the manual")
+
+    path = saved(tmp_path / "net.pth", {})
+    monkeypatch.setattr(torch, "load", fail)
+    assert "cannot be read (bad magic number)" in unreadable(path)
+
+
 class Intruder:
     """What a file of somebody else's may hold."""
 
