@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,26 @@ from src import config as configuration
 from src.lightning import Trainer, quiet, seed_everything
 from src.memory import keep_freed_memory
 from src.run_folder import RunFolder, TermsFile
-from src.tracking import Clock, Pictures, ProgressBar, StopOnSignal, Terms, tracked
+from src.tracking import Clock, Identity, Pictures, ProgressBar, StopOnSignal, Terms, tracked
 
 PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "wandb", "numpy")
 
 
-def stylize(cfg: DictConfig, path: Path, began: float) -> float:
+def stylize(
+    cfg: DictConfig,
+    path: Path,
+    began: float,
+    overrides: Sequence[str] = (),
+    sweep: str | None = None,
+) -> float:
     """One run: compose, build, fit, write.
 
     Args:
         cfg: the composed configuration.
         path: the run's folder.
         began: when the process started, in seconds since 1970.
+        overrides: what the command line set for this run: its name in W&B.
+        sweep: the sweep's name, where the run belongs to one: its group in W&B.
 
     Returns:
         The total of the final pastiche.
@@ -44,17 +53,18 @@ def stylize(cfg: DictConfig, path: Path, began: float) -> float:
     folder = RunFolder(path)
     try:
         config = configuration.resolve(cfg)
-        return _stylize(cfg, config, folder, began)
+        identity = configuration.identify(config, overrides, sweep)
+        return _stylize(cfg, config, folder, began, identity)
     except Exception as error:
         folder.fail(configuration.explain(error, sys.argv[1:]))
         raise
 
 
-def _stylize(cfg: DictConfig, config: dict[str, Any], folder: RunFolder, began: float) -> float:
+def _stylize(
+    cfg: DictConfig, config: dict[str, Any], folder: RunFolder, began: float, identity: Identity
+) -> float:
     seed_everything(config["seed"] if isinstance(config["seed"], int) else 0)
-    overrides, sweep = _hydra_facts()
     _write_config(cfg, folder)
-    identity = configuration.identify(config, overrides, sweep)
     where = config["tracking"]
     with tracked(
         str(where["mode"]), folder.path, identity, config, where["project"], where["entity"]
@@ -118,15 +128,6 @@ def _stylize(cfg: DictConfig, config: dict[str, Any], folder: RunFolder, began: 
     return terms.total
 
 
-def _hydra_facts() -> tuple[list[str], str | None]:
-    """The overrides of this job, and the sweep's name where it is one of a sweep."""
-    if not HydraConfig.initialized():
-        return [], None
-    facts = HydraConfig.get()
-    sweep = Path(facts.sweep.dir).name if facts.mode == hydra.types.RunMode.MULTIRUN else None
-    return list(facts.overrides.task), sweep
-
-
 def _write_config(cfg: DictConfig, folder: RunFolder) -> None:
     """config.yaml, with the part of Hydra's own settings that a repeated run needs."""
     whole = OmegaConf.to_container(cfg, resolve=True)
@@ -164,9 +165,16 @@ def process_start() -> float:
 
 @hydra.main(version_base="1.3", config_path=str(configuration.CONF), config_name="config")
 def _job(cfg: DictConfig) -> float:
-    later_job = not OmegaConf.is_missing(HydraConfig.get().job, "num") and HydraConfig.get().job.num
-    began = time.time() if later_job else process_start()
-    return stylize(cfg, Path(HydraConfig.get().runtime.output_dir), began)
+    facts = HydraConfig.get()
+    later_job = not OmegaConf.is_missing(facts.job, "num") and facts.job.num
+    sweep = Path(facts.sweep.dir).name if facts.mode == hydra.types.RunMode.MULTIRUN else None
+    return stylize(
+        cfg,
+        Path(facts.runtime.output_dir),
+        began=time.time() if later_job else process_start(),
+        overrides=list(facts.overrides.task),
+        sweep=sweep,
+    )
 
 
 def _with_config_copied(arguments: list[str], folder: Path) -> list[str]:
@@ -187,7 +195,7 @@ def _with_config_copied(arguments: list[str], folder: Path) -> list[str]:
 
 def main() -> None:
     """Run the command; on an error print one line, or the traceback with HYDRA_FULL_ERROR=1."""
-    traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    asked = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -196,11 +204,13 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if traceback:
+        if asked not in ("", "0"):
             raise
         reason = configuration.explain(error, sys.argv[1:])
         print(f"error: {reason}", file=sys.stderr, flush=True)
         sys.exit(1)
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = asked
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The real command: what it leaves, how it goes on, how it fails."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -221,7 +222,7 @@ def test_a_wrong_command_line_is_one_clear_line(
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["src.run", *arguments])
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # Hydra sets its own
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 1
