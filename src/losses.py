@@ -97,7 +97,7 @@ def gram_matrix(
     Args:
         features: F, (B, C, H, W).
         mask: gamma_s(d), (B, 1, H, W) in [0, 1] at this layer's size. A constant: no gradient
-            flows to it.
+            flows to it. Where it is 0 everywhere there is no Gram matrix: NaN.
         normalizer: eta: "mean_square" for mean(mask^2), "paper" for mean(mask)^2.
 
     Returns:

@@ -98,8 +98,11 @@ def auto_threshold(depth: Tensor, valid: Tensor) -> float:
     """
     from skimage.filters.thresholding import threshold_otsu  # 0.4 s, and only `auto` needs it
 
-    values = depth[valid] if valid.any() else depth
-    return float(threshold_otsu(values.cpu().numpy()))
+    values = (depth[valid] if valid.any() else depth).cpu().numpy()
+    threshold = threshold_otsu(values)
+    # It lies at the near edge where no depth lies between the classes; the middle is meant.
+    near, far = values[values <= threshold], values[values > threshold]
+    return float((near.max() + far.min()) / 2) if len(near) and len(far) else float(threshold)
 
 
 def shares(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

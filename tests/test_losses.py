@@ -9,6 +9,7 @@ import reference
 import torch
 from torch import Tensor
 
+from src import losses
 from src.losses import (
     NORMALIZERS,
     content_loss,
@@ -328,15 +329,21 @@ def test_half_precision_features_give_finite_float32_losses(dtype: torch.dtype) 
     torch.testing.assert_close(variation.double(), total_variation(exact), rtol=5e-3, atol=0)
 
 
-def test_gram_stays_in_float32_under_autocast() -> None:
+@pytest.mark.parametrize("by_convolution", [True, False])
+def test_gram_stays_in_float32_under_autocast(
+    monkeypatch: pytest.MonkeyPatch, by_convolution: bool
+) -> None:
+    # Both ways to take products: that of CPUs and that of other devices.
+    monkeypatch.setattr(losses, "_by_convolution", lambda x: by_convolution)
     features = rand(1, 8, 6, 6).float().requires_grad_()
     expected = gram_matrix(features)
     (gradient,) = torch.autograd.grad(expected.square().sum(), features)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = gram_matrix(features)
         (cast_gradient,) = torch.autograd.grad(found.square().sum(), features)
+    assert found.dtype == torch.float32
     assert torch.equal(found, expected)
-    torch.testing.assert_close(cast_gradient, gradient)
+    assert torch.equal(cast_gradient, gradient)
 
 
 def test_half_precision_features_get_gradients_of_their_own_type() -> None:

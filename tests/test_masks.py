@@ -284,3 +284,8 @@ def test_at_layer_keeps_ones_and_zeros(height: int, width: int) -> None:
 def test_at_layer_has_the_gradient_of_its_value() -> None:
     mask = (0.1 + 0.9 * rand(1, 1, 4, 6)).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: at_layer(x, 2, 4), mask)
+
+
+def test_auto_threshold_lies_in_the_middle_of_an_empty_gap() -> None:
+    depth = torch.tensor([0.2] * 30 + [0.8] * 20).reshape(1, 1, 5, 10)
+    assert auto_threshold(depth, torch.ones_like(depth, dtype=torch.bool)) == pytest.approx(0.5)

@@ -110,12 +110,12 @@ class Backbone:
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], any memory layout.
-            layers: names; none asks for nothing and runs nothing.
+            layers: names; none asks for nothing and runs nothing. An unknown one is an InputError.
 
         Returns:
             {layer: (B, C, h, w)}, channels-last in memory.
         """
-        wanted = set(layers)
+        wanted = {self.layer(layer) for layer in layers}
         if not wanted:
             return {}
         x = (image[:, self._channels] - self._mean) / self._std
