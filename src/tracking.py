@@ -130,7 +130,7 @@ def tracked(
 
         try:
             run = wandb.init(
-                mode=mode,  # type: ignore[arg-type]
+                mode="offline" if mode == "offline" else "online",
                 dir=folder,
                 project=project,
                 entity=entity,

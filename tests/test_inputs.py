@@ -223,7 +223,7 @@ def test_a_depth_file_wins_over_what_is_embedded(tmp_path: Path, depth: Path) ->
     scene = load_scene(path, depth_path=depth)
     assert scene.depth is not None
     assert scene.depth[0, 0, 3, 0] == 0
-    assert load_scene(path).depth[0, 0, 3, 0] > 0.9  # type: ignore[index]
+    assert load_scene(path).depth[0, 0, 3, 0] > 0.9
 
 
 def test_a_picture_without_depth(photo: Path) -> None:

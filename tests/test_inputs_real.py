@@ -117,7 +117,7 @@ def at(scene: Scene, point: Point) -> float:
 def test_pairs(name: str) -> None:
     photo, file, how, measured, near, far = PAIRS[name]
     folder = DATA / "rgbd"
-    scene = load_scene(folder / photo, depth_path=folder / file, size=320, **how)  # type: ignore[arg-type]
+    scene = load_scene(folder / photo, depth_path=folder / file, size=320, **how)
     assert max(scene.image.shape[-2:]) == 320
     assert scene.valid is not None
     assert scene.valid.float().mean() == pytest.approx(measured, abs=0.03)
