@@ -40,7 +40,7 @@ format: setup ## format the code
 	$(RUN) -m ruff check --fix .
 
 lock: ## requirements.lock from pyproject.toml: exact versions with hashes, for every platform
-	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --extra dev \
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --all-extras \
 		--no-header --no-emit-index-url pyproject.toml -o requirements.lock
 
 sync: ## upload to W&B what was tracked offline

@@ -1,0 +1,5 @@
+"""Monocular depth networks, one per file: a picture in, its disparity out, differentiable."""
+
+from src.depth_nets.network import DepthNet
+
+__all__ = ["DepthNet"]
