@@ -1,5 +1,6 @@
 """Monocular depth networks, one per file: a picture in, its disparity out, differentiable."""
 
+from src.depth_nets.monodepth2 import monodepth2
 from src.depth_nets.network import DepthNet
 
-__all__ = ["DepthNet"]
+__all__ = ["DepthNet", "monodepth2"]
