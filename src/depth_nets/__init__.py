@@ -1,6 +1,7 @@
 """Monocular depth networks, one per file: a picture in, its disparity out, differentiable."""
 
+from src.depth_nets.depth_anything import depth_anything_v2
 from src.depth_nets.monodepth2 import monodepth2
 from src.depth_nets.network import DepthNet
 
-__all__ = ["DepthNet", "monodepth2"]
+__all__ = ["DepthNet", "depth_anything_v2", "monodepth2"]

@@ -1,7 +1,7 @@
 """Monodepth2 (Godard et al. 2019, arXiv 1806.01260), the depth network of the paper.
 
 Written from the paper and its supplementary material's table of layers, and from the names and
-shapes in the authors' files. Their weights, like their code, may be used for non-commercial purposes only.
+shapes in the authors' files. Their weights, like their code, are for non-commercial use only.
 """
 
 import math
@@ -177,7 +177,7 @@ class Monodepth2(DepthNet):
     smallest_side = STRIDE
 
     def __init__(self, network: Network, height: int, width: int) -> None:
-        super().__init__(network.to(memory_format=torch.channels_last), NAME)
+        super().__init__(network.to(memory_format=torch.channels_last), f"{NAME}, {width}x{height}")
         self._area = height * width
 
     def feed(self, height: int, width: int) -> tuple[int, int]:
