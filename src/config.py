@@ -89,6 +89,24 @@ def compose(*overrides: str) -> Config:
         return resolve(hydra.compose("config", list(overrides)))
 
 
+def depth_network(name: str, weights: str | None = None, key: str = "depth_net") -> DepthNet:
+    """A depth network by its name in conf/depth_net/, for other commands than run's.
+
+    Args:
+        name: as `depth_net=` takes it.
+        weights: as `depth_net.weights=` takes it.
+        key: what named it, for errors.
+
+    Raises:
+        InputError: no such network, or its weights cannot be had.
+    """
+    known = [path.stem for path in (CONF / "depth_net").glob("*.yaml")]
+    if name not in known:
+        raise InputError(key, repr(name), nearest(name, known))
+    node = compose("+experiment=naive", f"depth_net={name}")["depth_net"]
+    return _call("depth_net", node if weights is None else {**node, "weights": weights})
+
+
 def experiments() -> list[str]:
     """The names that +experiment= takes."""
     return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
