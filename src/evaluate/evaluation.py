@@ -1,0 +1,101 @@
+"""Many runs, one after another, by networks that are loaded once."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from src import config as configuration
+from src.backbones import vgg19
+from src.errors import InputError
+from src.evaluate.files import (
+    Sensors,
+    is_measured,
+    measure_photo,
+    measure_run,
+    naive_partner,
+    naive_runs,
+    read_metrics,
+    unusable,
+)
+from src.evaluate.measure import Measurer
+from src.runs import Run
+
+NO_JUDGE = "none"
+
+
+class Evaluation:
+    """Measures runs; the networks are loaded when the first one needs them.
+
+    Args:
+        judge: a depth network's name in conf/depth_net/, or "none".
+        weights: its weights; None for its own.
+        screen: where progress is shown.
+    """
+
+    def __init__(self, judge: str, weights: str | None, screen: Console) -> None:
+        self.judge = None if judge == NO_JUDGE else judge
+        self._weights = weights
+        self._screen = screen
+        self._measurer: Measurer | None = None
+        self._sensors = Sensors()
+
+    @property
+    def measurer(self) -> Measurer:
+        """What measures."""
+        if self._measurer is None:
+            net = None
+            if self.judge is not None:
+                net = configuration.depth_network(self.judge, self._weights, "--judge")
+            self._measurer = Measurer(vgg19(), net)
+        return self._measurer
+
+    def runs(
+        self, runs: Sequence[Run], again: bool = False
+    ) -> tuple[dict[Path, Mapping[str, Any]], dict[Path, str]]:
+        """Measure runs, or read what was measured before.
+
+        Args:
+            runs: done, failed or otherwise.
+            again: whether runs that have metrics are measured once more.
+
+        Returns:
+            What metrics.json holds by run, and why others were left out.
+        """
+        rows: dict[Path, Mapping[str, Any]] = {}
+        without: dict[Path, str] = {}
+        naive = naive_runs(runs)
+        with self._progress() as progress:
+            for run in progress.track(runs, description="measuring"):
+                problem = unusable(run)
+                try:
+                    if problem is not None:
+                        without[run.path] = problem
+                    elif not again and is_measured(run, self.judge):
+                        rows[run.path] = read_metrics(run)
+                    else:
+                        rows[run.path] = self._one(run, naive)
+                except (InputError, OSError) as error:
+                    without[run.path] = str(error)
+        return rows, without
+
+    def _one(self, run: Run, naive: Mapping[str, Run]) -> dict[str, Any]:
+        partner = naive_partner(run, naive)
+        sensor = self._sensors.of(run.config)
+        return measure_run(run, self.measurer, self.judge, sensor, partner)
+
+    def photo(self, run: Run) -> dict[str, float]:
+        """The numbers of a run's photo as if it were the pastiche: where every run begins."""
+        return measure_photo(run, self.measurer, self._sensors.of(run.config))
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._screen,
+            transient=True,
+        )
