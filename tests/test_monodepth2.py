@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import monodepth2_files
 import pytest
 import torch
 from conftest import ROOT, Server
@@ -22,6 +21,7 @@ from torch.testing import assert_close
 from src.depth_nets import monodepth2
 from src.depth_nets.monodepth2 import Monodepth2, Network, depth
 from src.errors import InputError
+from tests import monodepth2_files
 
 KEY = "depth_net.weights"
 
