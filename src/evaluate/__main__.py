@@ -25,6 +25,7 @@ W&B: a finished run that was tracked offline cannot be opened again, so these nu
 metrics.json and in the gallery, and in W&B's summary only of runs started with evaluate=true, which
 are measured before they end.
 """
+PHOTO = "photo itself"  # a row beside the methods: what every run begins with
 
 
 def evaluate(arguments: argparse.Namespace, screen: Console) -> int:
@@ -80,7 +81,7 @@ def run_benchmark(arguments: argparse.Namespace, screen: Console) -> int:
         if run.path in rows
     ]
     photos = [
-        report.Measured("photo itself", job.photo, job.style, evaluation.photo(run))
+        report.Measured(PHOTO, job.photo, job.style, evaluation.photo(run))
         for job, run in made
         if job.method == first
     ]
@@ -91,19 +92,23 @@ def run_benchmark(arguments: argparse.Namespace, screen: Console) -> int:
 def _write_tables(
     runs: Sequence[report.Measured], first: str, folder: Path, screen: Console
 ) -> None:
-    count = len({(run.photo, run.style) for run in runs})
-    photos = len({run.photo for run in runs})
-    note = f"{photos} photos, {count} pairs of photo and painting. " + report.caption(
-        run.values for run in runs
+    photos = {run.photo for run in runs}
+    note = (
+        f"{len(photos)} photos with {len({run.style for run in runs})} paintings each. "
+        "Medians, with 95 % bootstrap intervals where there are three photos or more (photos are "
+        "drawn). " + report.caption(run.values for run in runs)
     )
     summary = report.summarize(runs)
-    others = [run for run in runs if run.method != "photo itself"]
-    differences = report.summarize(others, against=first)
-    title = "median [95 % bootstrap interval, photos drawn]"
-    screen.print(report.summary_table(summary, title, note))
-    screen.print(report.summary_table(differences, f"difference to {first}, pair by pair", note))
-    text = f"{note}\n\n{title}\n\n{report.markdown(summary)}\n"
-    text += f"Difference to {first}, pair by pair\n\n{report.markdown(differences)}"
+    of_methods = [run for run in runs if run.method != PHOTO]
+    differences = report.summarize(of_methods, against=first)
+    screen.print(report.summary_table(summary))
+    between = f"Differences to {first}, run by run with the same photo and painting"
+    text = f"{note}\n\n{report.markdown(summary)}"
+    if differences:
+        screen.print(f"{between}:")
+        screen.print(report.summary_table(differences))
+        text += f"\n{between}:\n\n{report.markdown(differences)}"
+    screen.print(note, highlight=False)
     write_text(folder / "benchmark.md", text)
     write_text(folder / "benchmark.csv", report.comma_separated(runs))
     screen.print(f"done: {folder / 'benchmark.md'}, {folder / 'benchmark.csv'}")

@@ -17,21 +17,21 @@ from src.runs import Run
 # Columns of the tables, by metric: heading, and whether lower (-1) or higher (1) is better, or
 # neither (0). metrics.json has more.
 COLUMNS: dict[str, tuple[str, int]] = {
-    "style_gram_masked": ("style\\ngram", -1),
-    "style_swd_masked": ("style\\nswd", -1),
-    "feature_distance": ("content\\nfeatures", -1),
-    "self_similarity": ("content\\ncfsd", -1),
-    "ssim": ("content\\nssim", 1),
-    "edge_f1": ("content\\nedges", 1),
-    "depth_abs_rel": ("depth\\nabsrel", -1),
-    "depth_delta": ("depth\\nd<1.25", 1),
-    "depth_whdr": ("depth\\nwhdr", -1),
-    "sensor_abs_rel": ("sensor\\nabsrel", -1),
-    "sensor_whdr": ("sensor\\nwhdr", -1),
-    "kept_ratio": ("kept\\n/ styled", -1),
-    "kept_over_naive": ("kept\\n/ naive", -1),
-    "leakage_px": ("leak\\npx", -1),
-    "sharpness_near_over_far": ("sharp\\nnear / far", 0),
+    "style_gram_masked": ("style\ngram", -1),
+    "style_swd_masked": ("style\nswd", -1),
+    "feature_distance": ("content\nfeatures", -1),
+    "self_similarity": ("content\ncfsd", -1),
+    "ssim": ("content\nssim", 1),
+    "edge_f1": ("content\nedges", 1),
+    "depth_abs_rel": ("depth\nabsrel", -1),
+    "depth_delta": ("depth\nd<1.25", 1),
+    "depth_whdr": ("depth\nwhdr", -1),
+    "sensor_abs_rel": ("sensor\nabsrel", -1),
+    "sensor_whdr": ("sensor\nwhdr", -1),
+    "kept_ratio": ("kept\n/ styled", -1),
+    "kept_over_naive": ("kept\n/ naive", -1),
+    "leakage_px": ("leak\npx", -1),
+    "sharpness_near_over_far": ("sharp\nnear / far", 0),
 }
 ARROWS = {-1: " ↓", 0: "", 1: " ↑"}
 CONFIDENCE = 0.95
@@ -52,7 +52,7 @@ def heading(metric: str) -> str:
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """What tells runs from each other: their folders, and the settings that not all of them have."""
+    """What tells runs from each other: their folders, and settings that not all of them have."""
     settings = [[o for o in run.overrides if not o.startswith("hydra.")] for run in runs]
     names = []
     for run, own in zip(runs, settings, strict=True):
@@ -82,7 +82,7 @@ def caption(rows: Iterable[Mapping[str, Any]]) -> str:
     rows = list(rows)
     judges = sorted({str(v["judge_name"]) for v in rows if v.get("judge_name")})
     if not judges:
-        return "Depth was not measured."
+        return "Depth as a network sees it was not measured."
     words = f"Depth as {', '.join(judges)} sees it."
     if any(v.get("judge_is_loss") for v in rows):
         words += " * The judge is the loss's own network: these depths flatter the run."
@@ -190,9 +190,9 @@ def summarize(runs: Sequence[Measured], against: str | None = None) -> Summary:
     return found
 
 
-def summary_table(summary: Summary, title: str, note: str) -> Table:
+def summary_table(summary: Summary) -> Table:
     """One row per metric, one column per method: medians with their intervals."""
-    table = Table("median", *summary, title=title, caption=note)
+    table = Table("median", *summary)
     for metric in _used(summary):
         cells = [str(summary[m].get(metric, "")) for m in summary]
         table.add_row(_flat(heading(metric)), *cells)
