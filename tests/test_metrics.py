@@ -337,6 +337,12 @@ def test_change_is_the_mean_over_colours() -> None:
     assert torch.allclose(metrics.change(image, content), torch.full((1, 1, 2, 2), 0.3))
 
 
+def test_feature_change_by_hand() -> None:
+    one = torch.tensor([[1.0, 0.0], [0.0, 2.0]]).view(1, 2, 1, 2)  # along x, then along y
+    other = torch.tensor([[5.0, 3.0], [0.0, 0.0]]).view(1, 2, 1, 2)  # along x twice
+    assert metrics.feature_change(one, other).flatten().tolist() == pytest.approx([0, 2])
+
+
 @pytest.mark.parametrize("reach", [2.0, 5.0])
 def test_leakage_by_hand(reach: float) -> None:
     # Falls in a straight line from 1 in the styled half, to 0 at twice the reach.

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,9 @@ def run_benchmark(arguments: argparse.Namespace, screen: Console) -> int:
     screen.print(f"{len(jobs)} runs, {len(missing)} of them missing")
     for line in benchmark.commands(missing, plan, folder / "runs"):
         if not benchmark.run(line):
-            screen.print(f"some of these failed: {' '.join(line[1:])}", markup=False)
+            screen.print(
+                f"some of these failed: {shlex.join(line[1:])}", markup=False, soft_wrap=True
+            )
     there = benchmark.done(folder)
     made = [(job, there[job.config_hash]) for job in jobs if job.config_hash in there]
     evaluation = Evaluation(arguments.judge, arguments.judge_weights, screen)
@@ -116,7 +119,7 @@ def _write_tables(
 
 def _say_without(without: Mapping[str, str], screen: Console) -> None:
     for name, why in without.items():
-        screen.print(f"left out: {name}: {why}", markup=False, highlight=False)
+        screen.print(f"left out: {name}: {why}", markup=False, highlight=False, soft_wrap=True)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -42,9 +42,12 @@ class Evaluation:
         self._measurer: Measurer | None = None
         self._sensors = Sensors()
 
-    @property
-    def measurer(self) -> Measurer:
-        """What measures."""
+    def load(self) -> Measurer:
+        """What measures, loaded at the first call.
+
+        Raises:
+            InputError: the judge, or its weights, cannot be had.
+        """
         if self._measurer is None:
             net = None
             if self.judge is not None:
@@ -67,16 +70,19 @@ class Evaluation:
         rows: dict[Path, Mapping[str, Any]] = {}
         without: dict[Path, str] = {}
         naive = naive_runs(runs)
+        for run in runs:
+            problem = unusable(run)
+            if problem is not None:
+                without[run.path] = problem
+            elif not again and is_measured(run, self.judge):
+                rows[run.path] = read_metrics(run)
+        left = [run for run in runs if run.path not in rows and run.path not in without]
+        if left:
+            self.load()
         with self._progress() as progress:
-            for run in progress.track(runs, description="measuring"):
-                problem = unusable(run)
+            for run in progress.track(left, description="measuring"):
                 try:
-                    if problem is not None:
-                        without[run.path] = problem
-                    elif not again and is_measured(run, self.judge):
-                        rows[run.path] = read_metrics(run)
-                    else:
-                        rows[run.path] = self._one(run, naive)
+                    rows[run.path] = self._one(run, naive)
                 except (InputError, OSError) as error:
                     without[run.path] = str(error)
         return rows, without
@@ -84,11 +90,11 @@ class Evaluation:
     def _one(self, run: Run, naive: Mapping[str, Run]) -> dict[str, Any]:
         partner = naive_partner(run, naive)
         sensor = self._sensors.of(run.config)
-        return measure_run(run, self.measurer, self.judge, sensor, partner)
+        return measure_run(run, self.load(), self.judge, sensor, partner)
 
     def photo(self, run: Run) -> dict[str, float]:
         """The numbers of a run's photo as if it were the pastiche: where every run begins."""
-        return measure_photo(run, self.measurer, self._sensors.of(run.config))
+        return measure_photo(run, self.load(), self._sensors.of(run.config))
 
     def _progress(self) -> Progress:
         return Progress(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from src import metrics
@@ -17,6 +18,7 @@ from src.objective import check_size
 # LPIPS's layers by name, of VGG-19; the loss uses none of them unless it is told to.
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 SIMILARITY = "relu3_1"  # CFSD's
+REGIONAL = "relu2_2"  # whose positions are small enough to lie on one side of a border
 WHOLE = 0.99  # a mask that is nowhere less than this keeps nothing
 NOTHING = 0.01  # and one that is nowhere more than this allows nothing
 
@@ -142,7 +144,12 @@ class Measurer:
             near, far = metrics.sharpness(pictures.pastiche, pictures.content, depth)
             numbers |= {"sharpness_near": near, "sharpness_far": far}
             numbers["sharpness_near_over_far"] = near / far if far > 0 else math.nan
-        numbers |= _obedience(pictures, naive)
+        where = allowed(pictures)
+        if where is not None:
+            numbers |= _obedience(pictures, where, naive)
+            changed = metrics.feature_change(features[REGIONAL], photo.features[REGIONAL])
+            at = F.interpolate(where, changed.shape[-2:], mode="area")
+            numbers["kept_ratio_features"] = metrics.kept_change(changed, at).ratio
         return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
     def _style(self, features: Features, pictures: Pictures) -> dict[str, float]:
@@ -221,11 +228,8 @@ def _depth(seen: Tensor, of_photo: Tensor, pictures: Pictures) -> dict[str, floa
     return numbers
 
 
-def _obedience(pictures: Pictures, naive: Tensor | None) -> dict[str, float]:
+def _obedience(pictures: Pictures, where: Tensor, naive: Tensor | None) -> dict[str, float]:
     """How much of the change lies where the masks allow it."""
-    where = allowed(pictures)
-    if where is None:
-        return {}
     changed = metrics.change(pictures.pastiche, pictures.content)
     kept = metrics.kept_change(changed, where)
     numbers = {"kept_change": kept.mean, "kept_ratio": kept.ratio, "kept_share": kept.share}

@@ -12,7 +12,7 @@ from src.metrics.depth import (
     guessed_depth,
     ordinal_disagreement,
 )
-from src.metrics.regions import change, kept_change, leakage, sharpness
+from src.metrics.regions import change, feature_change, kept_change, leakage, sharpness
 from src.metrics.style import gram_distance, quantiles, wasserstein
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "change",
     "depth_scores",
     "edge_agreement",
+    "feature_change",
     "feature_distance",
     "gram_distance",
     "guessed_depth",

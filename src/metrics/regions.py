@@ -17,7 +17,7 @@ class KeptChange:
     """Change in the region that a mask keeps.
 
     Attributes:
-        mean: per pixel, in units of colour; 0 to 1, lower is better.
+        mean: per position, in the unit of the change; 0 or more, lower is better.
         ratio: of that mean to the styled region's; 0 or more, lower is better, 1 where the mask has
             no effect. NaN where nothing changed in the styled region.
         share: of the picture's whole change; 0 to 1, lower is better, but it grows with the region.
@@ -33,11 +33,28 @@ def change(image: Tensor, content: Tensor) -> Tensor:
     return (image - content).abs().mean(1, keepdim=True)
 
 
+def feature_change(features: Tensor, target: Tensor) -> Tensor:
+    """How much each position of a layer changed: |f - g|^2 of features scaled to length 1.
+
+    Unlike colours, which any style changes everywhere a little, features of a middle layer change
+    where texture and shapes do.
+
+    Args:
+        features: of the pastiche, (1, C, h, w), 0 or more.
+        target: of the photo, same shape.
+
+    Returns:
+        (1, 1, h, w), 0 to 2.
+    """
+    difference = F.normalize(features, dim=1) - F.normalize(target, dim=1)
+    return difference.square().sum(1, keepdim=True)
+
+
 def kept_change(changed: Tensor, allowed: Tensor) -> KeptChange:
     """How much of the change lies where the mask does not allow it.
 
     Args:
-        changed: `change`, (1, 1, H, W).
+        changed: `change` or `feature_change`, (1, 1, H, W).
         allowed: (1, 1, H, W) in [0, 1], 1 where the picture is to be styled and 0 where it is to be
             kept. A pixel between counts for both, in shares.
 
