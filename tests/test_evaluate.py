@@ -334,6 +334,14 @@ def test_keys_choose_within_their_part() -> None:
     assert len(plan.photos) > 1
 
 
+def test_settings_of_the_command_line_win_over_those_of_methods() -> None:
+    plan = benchmark.read_plan(["masked_content"])
+    assert plan.methods["masked_content"]["steps"] > plan.settings["steps"]
+    plan = benchmark.read_plan(["masked_content"], settings={"steps": 7})
+    assert plan.settings["steps"] == 7
+    assert "steps" not in plan.methods["masked_content"]
+
+
 def test_pairs_of_a_folder_and_of_a_list(tmp_path: Path) -> None:
     pair(tmp_path, "one")
     pair(tmp_path, "two")
@@ -372,18 +380,20 @@ def swept(line: Sequence[str]) -> list[dict[str, str]]:
 
 def test_every_missing_run_is_in_one_command(tmp_path: Path) -> None:
     pair(tmp_path, "o'ne, =two")
-    keys = ["naive", "masked_style", "two_styles", "depth_1e2", "depth_1e3"]
+    keys = ["naive", "masked_style", "masked_content", "two_styles", "depth_1e2", "depth_1e3"]
     plan = benchmark.read_plan(keys, tmp_path)
     jobs, _ = benchmark.jobs(plan)
     missing = [job for i, job in enumerate(jobs) if i != 3]
     lines = benchmark.commands(missing, plan, tmp_path / "out")
-    # naive and two_styles; masked_style with one painting; depth loss.
-    assert len(lines) == 3
+    # naive and two_styles; masked_style with one painting; masked_content; depth loss.
+    assert len(lines) == 4
     assert len({line[-1] for line in lines}) == len(lines)  # each has a folder of its own
     made = []
     for line in lines:
         for job in swept(line[4:-1]):
             assert job["content"] == str(tmp_path / "o'ne, =two_rgb.png")
+            content = job["+experiment"] == "masked_content"
+            assert job["steps"] == ("200" if content else "100")
             made.append((job["+experiment"], job.get("loss.depth.weight"), job["style"]))
     wanted = [
         (

@@ -28,7 +28,7 @@ class Plan:
     """What the benchmark consists of.
 
     Attributes:
-        settings: overrides of every run.
+        settings: overrides of every run whose method says nothing else.
         photos: overrides by key.
         styles: overrides by key.
         methods: overrides by key; the first is what the others are compared with.
@@ -66,11 +66,12 @@ def read_plan(
         keys: of photos, styles or methods; where there are any of a part, only those are kept.
         pairs: a folder of one's own photos with depth, or a YAML file whose parts take the place of
             the list's; relative paths in it start from its folder.
-        settings: overrides of every run, that win over the list's.
+        settings: overrides of every run, that win over all of the list's.
 
     Raises:
         InputError: an unknown key, or no pairs.
     """
+    settings = settings or {}
     parts = read_yaml(LIST)
     if pairs is not None:
         parts |= {"photos": _pairs_in(pairs)} if pairs.is_dir() else _parts_of(pairs)
@@ -81,12 +82,11 @@ def read_plan(
     for part in PARTS:
         chosen = {key: value for key, value in parts[part].items() if key in keys}
         parts[part] = chosen or parts[part]
-    return Plan(
-        settings={**parts["settings"], **(settings or {})},
-        photos=parts["photos"],
-        styles=parts["styles"],
-        methods=parts["methods"],
-    )
+    methods = {
+        key: {name: value for name, value in overrides.items() if name not in settings}
+        for key, overrides in parts["methods"].items()
+    }
+    return Plan({**parts["settings"], **settings}, parts["photos"], parts["styles"], methods)
 
 
 def _pairs_in(folder: Path) -> dict[str, Overrides]:
@@ -140,7 +140,7 @@ def jobs(plan: Plan) -> tuple[list[Job], dict[str, str]]:
             continue
         for method, experiment in plan.methods.items():
             for style, painting in plan.styles.items():
-                overrides = {**experiment, **content, **painting, **plan.settings}
+                overrides = {**plan.settings, **content, **painting, **experiment}
                 identity = configuration.config_hash(_composed(overrides))
                 found.append(Job(photo, style, method, identity))
     return found, without
@@ -186,10 +186,10 @@ def commands(missing: Sequence[Job], plan: Plan, folder: Path) -> list[list[str]
         for style in styles:
             for key, value in plan.styles[style].items():
                 swept.setdefault(key, []).append(value)
-        fixed = {**dict(shared), **plan.photos[photo], **plan.settings}
+        fixed = {**plan.settings, **plan.photos[photo], **dict(shared)}
         lines.append(
             [sys.executable, "-m", "src.run", "-m"]
-            + [_argument((key, value)) for key, value in fixed.items()]
+            + [_argument((key, value)) for key, value in fixed.items() if key not in swept]
             + [f"{key}={','.join(map(_quoted, values))}" for key, values in swept.items()]
             + [f"hydra.sweep.dir={_quoted(str(folder / str(number + len(lines))))}"]
         )
