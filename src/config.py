@@ -57,6 +57,7 @@ WITHOUT_EFFECT = (
     "trainer",
     "log_every",
     "picture_every",
+    "evaluate",
     "resume",
 )
 

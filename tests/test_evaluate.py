@@ -25,6 +25,7 @@ from src.evaluate.evaluation import Evaluation
 from src.evaluate.measure import LAYERS, Measurer, Pictures, allowed
 from src.runs import Run
 from tests.running import TINY_DEPTH, TinyDepthNet, run
+from tests.test_tracking import records
 
 SMALL = ("size=80", "steps=3", "tracking=off", "trainer.accelerator=cpu")
 
@@ -464,3 +465,34 @@ def test_unknown_settings_in_a_list_are_one_line(
     arguments = ["--benchmark", "motorcycle", "naive", "--pairs", str(tmp_path / "list.yaml")]
     assert main(arguments) == 1
     assert capsys.readouterr().err == "error: sise: got an unknown key; expected size, perhaps\n"
+
+
+# Measured by the run itself.
+
+
+def test_a_run_measures_itself_for_wandb(tmp_path: Path) -> None:
+    run(tmp_path, "+experiment=naive", *SMALL[:2], "tracking=offline", "evaluate=true")
+    found = numbers(tmp_path)
+    assert set(found) > DEPTH
+    summary = {}
+    for record in records(tmp_path):
+        if record.WhichOneof("record_type") == "summary":
+            for item in record.summary.update:
+                summary[item.key or item.nested_key[0]] = json.loads(item.value_json)
+    assert summary["ssim"] == found["ssim"]
+    assert summary["judge_name"] == "tiny"
+    assert summary["status"] == "done"
+
+
+def test_a_run_that_cannot_be_measured_is_done_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str, weights: str | None = None, key: str = "") -> None:
+        raise InputError("depth_net.weights", "nothing", "a file")
+
+    monkeypatch.setattr(configuration, "depth_network", missing)
+    run(tmp_path, "+experiment=naive", *SMALL, "evaluate=true")
+    assert (tmp_path / "summary.json").exists()
+    assert not (tmp_path / "metrics.json").exists()
+    error = capsys.readouterr().err
+    assert "not measured: depth_net.weights: got nothing; expected a file" in error

@@ -13,7 +13,7 @@ from rich.console import Console
 from src import config as configuration
 from src.errors import InputError
 from src.evaluate import benchmark, report
-from src.evaluate.evaluation import Evaluation
+from src.evaluate.evaluation import JUDGE, NO_JUDGE, Evaluation
 from src.memory import keep_freed_memory
 from src.runs import METRICS, find_runs, write_text
 
@@ -134,9 +134,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--again", action="store_true", help="measure also what has a metrics.json")
     made.add_argument(
         "--judge",
-        default="vgg_head",
+        default=JUDGE,
         metavar="NAME",
-        help="depth network: vgg_head (default), monodepth2, depth_anything_v2, or none",
+        help=f"depth network: {JUDGE} (default), monodepth2, depth_anything_v2, or {NO_JUDGE}",
     )
     made.add_argument("--judge-weights", metavar="PATH", help="its weights, if not its own")
     group = made.add_argument_group("benchmark")

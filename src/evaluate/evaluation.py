@@ -23,6 +23,7 @@ from src.evaluate.files import (
 from src.evaluate.measure import Measurer
 from src.runs import Run
 
+JUDGE = "vgg_head"  # the default: the one that needs no download
 NO_JUDGE = "none"
 
 
@@ -105,3 +106,15 @@ class Evaluation:
             console=self._screen,
             transient=True,
         )
+
+
+def measure_one(folder: Path) -> Mapping[str, Any]:
+    """Measure a single run by the default judge, as the last thing that it does.
+
+    Raises:
+        InputError: it cannot be measured.
+    """
+    rows, without = Evaluation(JUDGE, None, Console(quiet=True)).runs([Run(folder)], again=True)
+    if folder in without:
+        raise InputError("evaluate", without[folder], "a run that can be measured")
+    return rows[folder]
