@@ -429,7 +429,7 @@ function drawScatter() {
     if (Object.keys(change).some((key) => key.startsWith("images"))) return;
     Plotly.relayout(plot, { images: images({ x: plot.layout.xaxis.range, y: plot.layout.yaxis.range }) });
   });
-  const item = (run) => make("li", {}, make("button", { type: "button", onclick: () => enlarge(run) }, make("img", { src: CHARTS.icons[run], alt: "", loading: "lazy" }), `${describe(run)}: ${names.map((name) => `${name} ${text(valueOf(run, name))}`).join(", ")}`));
+  const item = (run) => make("li", {}, make("button", { type: "button", onclick: () => enlarge(run) }, make("img", { src: CHARTS.icons[run], alt: "", loading: "lazy" }), make("span", {}, describe(run), make("small", {}, names.map((name) => `${name} ${text(valueOf(run, name))}`).join(", ")))));
   byId("front").replaceChildren(`Not beaten in ${names.join(", ")} at once: ${best.length} of ${runs.length} runs`, make("ul", {}, ...best.slice(0, 40).map(item)));
 }
 

@@ -14,6 +14,7 @@ Value = str | int | float | bool
 NO_SETTINGS = ("output_dir", "resume", "tracking")
 MOST_COLUMNS = 8
 MOST_ROWS = 12
+MOST_STACKED = 9
 # Names of numbers of which more is better; of all others less is.
 HIGHER = ("ssim", "psnr", "similarity", "cosine", "correlation", "accuracy", "iou", "delta1")
 SWEEPING = ("choice(", "range(", "interval(", "glob(", "uniform(", "int(", "float(")
@@ -39,9 +40,17 @@ class Table:
 def make_table(runs: Sequence[Run]) -> Table:
     """The table of runs."""
     swept = [key for folder in sweeps(runs) for key in swept_keys(folder)]
+    numbers = _numbers(runs)
     keys = varied([settings(run) for run in runs], swept)
     rows, columns = choose_axes(keys, swept)
-    return Table(keys, _numbers(runs), rows, columns)
+    # `style` is a term and the painting's name, and the page's menus hold both kinds.
+    names = {name: f"{name} (setting)" if name in numbers else name for name in keys}
+    return Table(
+        {names[name]: column for name, column in keys.items()},
+        numbers,
+        names[rows] if rows else None,
+        names[columns] if columns else None,
+    )
 
 
 def sweeps(runs: Sequence[Run]) -> list[Path]:
@@ -129,19 +138,22 @@ def choose_axes(
 ) -> tuple[str | None, str | None]:
     """The (rows, columns) that show the runs best: swept keys whose pairs of values mostly occur.
 
-    Keys with a value of its own for every run make no grid, unless there is only one.
+    Keys that most runs lack, or of which every run has its own value, make no grid; one key alone
+    may have a value for every run. Several experiments come first.
     """
-    places = {name: i for i, name in enumerate([*swept, "experiment"])}
+    places = {name: i for i, name in enumerate(["experiment", *swept])}
     distinct = {name: len(set(column)) for name, column in keys.items()}
     names = sorted(
-        (name for name in keys if distinct[name] <= MOST_ROWS),
+        (name for name, column in keys.items() if 2 * list(column).count(None) <= len(column)),
         key=lambda name: (places.get(name, len(places)), distinct[name]),
-    )[:12]
+    )
+    names = [name for name in names if distinct[name] <= MOST_ROWS][:12]
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
-            cells = len(set(zip(keys[first], keys[second], strict=True)))
+            cells = Counter(zip(keys[first], keys[second], strict=True))
             few, many = sorted((first, second), key=lambda name: distinct[name])
-            if cells >= 0.5 * distinct[first] * distinct[second]:
+            mostly = len(cells) >= 0.5 * distinct[first] * distinct[second]
+            if mostly and max(cells.values()) <= MOST_STACKED:
                 return (few, many) if distinct[many] <= MOST_COLUMNS else (many, few)
     return (None, names[0]) if names else (None, None)
 
