@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_runs import fake_run, fake_sweep
 from PIL import Image
 
 from src.errors import InputError
@@ -28,6 +27,7 @@ from src.gallery.table import (
     varied,
 )
 from src.runs import Run, find_runs
+from tests.fake_runs import fake_run, fake_sweep
 
 NASTY = """</script><script>alert(1)</script> "quoted" 'and' <b>&amp; ünï"""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
