@@ -109,7 +109,9 @@ def test_axes() -> None:
     assert choose_axes(diagonal) == (None, "a")
     many = {"a": [*range(10)] * 2, "b": [0] * 10 + [1] * 10}
     assert choose_axes(many) == ("a", "b")  # the longer one goes down
-    assert choose_axes({"seed": [*range(40)]}) == (None, None)
+    assert choose_axes({"a": [*range(50)] * 2, "b": [0] * 50 + [1] * 50}) == ("a", "b")
+    assert choose_axes({"seed": [*range(40)]}) == (None, "seed")
+    assert choose_axes({"seed": [*range(90)]}) == (None, None)
     assert choose_axes({"a": [1, 2, None, None, None], "b": [1, 1, 1, 2, 2]}) == (None, "b")
     stacked = {"a": [1, 2] * 20, "b": [1, 1, 2, 2] * 10}
     assert choose_axes(stacked) == (None, "a")  # ten pictures a cell are no grid
@@ -172,6 +174,14 @@ def test_the_line_at_the_top(sweep: Path) -> None:
     assert f"<code>{command}" in text
     assert re.search(r'data-open="0" title="lowest: 0"><span>style</span> <b>0.002</b>', text)
     assert "their totals do not compare" in text
+
+
+def test_a_run_alone_has_its_own_command_and_no_trade_off(sweep: Path) -> None:
+    text = write_gallery(sweep / "4").read_text()
+    command = "python -m src.run +experiment=masked_style loss.style.weight=200000000.0"
+    assert f"<code>{command} mask.center=0.3</code>" in text
+    assert 'id="trade-off"' not in text
+    assert "Best by" not in text
 
 
 def test_failed_and_cut_off_runs_are_listed_with_their_reason(sweep: Path) -> None:

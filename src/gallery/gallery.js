@@ -129,7 +129,8 @@ function caption(run, without) {
   const keys = settings(run, without);
   const words = keys.slice(0, 3).map((key) => `${key} ${text(RUNS[run].keys[key])}`).join(", ");
   const parts = Object.keys(DATA.keys).length ? words + (keys.length > 3 ? " …" : "") : RUNS[run].name;
-  figure.querySelector(".settings").textContent = parts;
+  const status = RUNS[run].picture && RUNS[run].status !== "done" ? `${RUNS[run].status}: ` : "";
+  figure.querySelector(".settings").textContent = status + parts;
   const shown = [...document.querySelectorAll("#shown input:checked")].map((box) => box.value);
   const sort = byId("sort").value;
   if (sort in DATA.numbers && !shown.includes(sort)) shown.push(sort);
@@ -391,7 +392,7 @@ function drawScatter() {
     marker: {
       symbol: "square", size: side + 6, opacity: 1,
       color: z ? runs.map((run) => valueOf(run, z)) : themed("--line"), colorscale: "Viridis", showscale: Boolean(z), colorbar: { title: { text: plain(z) }, thickness: 12, outlinewidth: 0 },
-      line: { color: themed("--accent"), width: runs.map((run) => (isBest.has(run) ? 4 : 0)) },
+      line: { color: themed("--accent"), width: runs.map((run) => (isBest.has(run) ? Math.max(2, side / 11) : 0)) },
     },
   };
   const line = { x: best.map((run) => valueOf(run, x)), y: best.map((run) => valueOf(run, y)), mode: "lines", line: { color: themed("--accent"), width: 1.5, dash: "dot" }, hoverinfo: "skip" };
@@ -467,7 +468,7 @@ for (const id of ["rows", "columns", "sort", "descending"]) byId(id).addEventLis
 byId("shown").addEventListener("change", layOut);
 byId("table").addEventListener("toggle", drawTable);
 byId("size").addEventListener("input", (event) => document.documentElement.style.setProperty("--cell", `${event.target.value}px`));
-for (const id of ["curve-term", "curve-log", "scatter-x", "scatter-y", "scatter-colour", "scatter-log"]) byId(id).addEventListener("change", drawSoon);
+for (const id of ["curve-term", "curve-log", "scatter-x", "scatter-y", "scatter-colour", "scatter-log"]) byId(id)?.addEventListener("change", drawSoon);
 for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawSoon);
 byId("size").value = parseInt(getComputedStyle(document.documentElement).getPropertyValue("--cell"), 10);

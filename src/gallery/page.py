@@ -91,6 +91,7 @@ def render(
     weighed = [key for key in table.keys if key.startswith("loss.") or key.endswith(".weight")]
     return environment.get_template("page.html.jinja").render(
         title=title(runs, folder),
+        several=len(runs) > 1,
         commands=_commands(runs),
         counts=_counts(runs),
         made=datetime.now(),
@@ -172,6 +173,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _commands(runs: Sequence[Run]) -> list[str]:
+    if len(runs) == 1:
+        return [line for line in [command(runs[0])] if line]
     known = [sweep_command(sweep) for sweep in sweeps(runs)]
     known += [command(run) for run in runs if run.sweep is None]
     return list(dict.fromkeys(line for line in known if line))

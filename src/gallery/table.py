@@ -12,8 +12,9 @@ from src.runs import SWEEP, Run, flatten, is_number, natural, read_yaml
 Value = str | int | float | bool
 # Where a run is written is not what is in it.
 NO_SETTINGS = ("output_dir", "resume", "tracking")
-MOST_COLUMNS = 8
-MOST_ROWS = 12
+MOST_COLUMNS = 8  # of a page's width
+MOST_FEW = 12  # values of the key that has fewer
+MOST_MANY = 60  # values of the other
 MOST_STACKED = 9
 # Names of numbers of which more is better; of all others less is.
 HIGHER = ("ssim", "psnr", "similarity", "cosine", "correlation", "accuracy", "iou", "delta1")
@@ -147,13 +148,13 @@ def choose_axes(
         (name for name, column in keys.items() if 2 * list(column).count(None) <= len(column)),
         key=lambda name: (places.get(name, len(places)), distinct[name]),
     )
-    names = [name for name in names if distinct[name] <= MOST_ROWS][:12]
+    names = [name for name in names if distinct[name] <= MOST_MANY][:12]
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             cells = Counter(zip(keys[first], keys[second], strict=True))
             few, many = sorted((first, second), key=lambda name: distinct[name])
             mostly = len(cells) >= 0.5 * distinct[first] * distinct[second]
-            if mostly and max(cells.values()) <= MOST_STACKED:
+            if mostly and distinct[few] <= MOST_FEW and max(cells.values()) <= MOST_STACKED:
                 return (few, many) if distinct[many] <= MOST_COLUMNS else (many, few)
     return (None, names[0]) if names else (None, None)
 
