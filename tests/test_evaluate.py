@@ -75,6 +75,7 @@ ALWAYS = {
 }
 SCORES = {"abs_rel", "delta", "rmse", "silog", "whdr"}
 DEPTH = {f"{prefix}{s}" for prefix in ("depth_", "sensor_", "content_sensor_") for s in SCORES}
+DEPTH |= {"depth_term"}
 OF_MASKS = {"kept_change", "kept_ratio", "kept_ratio_features", "kept_share", "leakage_px"}
 ABOUT = {
     "judge",
@@ -203,13 +204,13 @@ def test_a_photo_that_went_elsewhere_loses_the_sensor_only(runs: Path) -> None:
     assert main([str(runs / "naive")]) == 0
     found = numbers(runs / "naive")
     assert found["sensor_unit"] is None
-    assert set(found) == ALWAYS | ABOUT | {f"depth_{s}" for s in SCORES}
+    assert set(found) == ALWAYS | ABOUT | {f"depth_{s}" for s in {*SCORES, "term"}}
 
 
 def test_the_photo_itself_is_perfect(made: Path) -> None:
     evaluation = Evaluation("vgg_head", None, report.console())
     found = evaluation.photo(Run(made / "masked"))
-    for name in ("feature_distance", "self_similarity", "depth_whdr", "kept_change"):
+    for name in ("feature_distance", "self_similarity", "depth_whdr", "depth_term", "kept_change"):
         assert found[name] == pytest.approx(0, abs=1e-6), name
     for name in ("ssim", "edge_f1", "depth_delta", "sharpness_near", "sharpness_far"):
         assert found[name] == pytest.approx(1), name
@@ -319,7 +320,7 @@ def test_the_list_is_what_the_program_can_run() -> None:
         "depth_loss",
     }
     assert sum(m["+experiment"] == "depth_loss" for m in plan.methods.values()) == 3
-    some = benchmark.read_plan([*plan.photos, "ink", "naive", "depth_1e3", "depth_1e4"])
+    some = benchmark.read_plan([*plan.photos, "ink", "naive", "depth_1e4", "depth_1e5"])
     jobs, without = benchmark.jobs(some)
     there = {job.photo for job in jobs}
     assert "motorcycle" in there
@@ -329,8 +330,8 @@ def test_the_list_is_what_the_program_can_run() -> None:
 
 
 def test_keys_choose_within_their_part() -> None:
-    plan = benchmark.read_plan(["naive", "depth_1e3", "ink"])
-    assert list(plan.methods) == ["naive", "depth_1e3"]
+    plan = benchmark.read_plan(["naive", "depth_1e4", "ink"])
+    assert list(plan.methods) == ["naive", "depth_1e4"]
     assert list(plan.styles) == ["ink"]
     assert len(plan.photos) > 1
 
@@ -381,7 +382,7 @@ def swept(line: Sequence[str]) -> list[dict[str, str]]:
 
 def test_every_missing_run_is_in_one_command(tmp_path: Path) -> None:
     pair(tmp_path, "o'ne, =two")
-    keys = ["naive", "masked_style", "masked_content", "two_styles", "depth_1e2", "depth_1e3"]
+    keys = ["naive", "masked_style", "masked_content", "two_styles", "depth_1e5", "depth_1e4"]
     plan = benchmark.read_plan(keys, tmp_path)
     jobs, _ = benchmark.jobs(plan)
     missing = [job for i, job in enumerate(jobs) if i != 3]

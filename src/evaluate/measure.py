@@ -11,7 +11,7 @@ from torch import Tensor
 from src import metrics
 from src.backbones import Backbone
 from src.depth_nets import DepthNet
-from src.losses import gram_matrix
+from src.losses import aligned_depth_loss, gram_matrix
 from src.masks import at_layer
 from src.objective import check_size
 
@@ -138,6 +138,8 @@ class Measurer:
         depth = pictures.depth
         if self.judge is not None and photo.disparity is not None:
             numbers |= _depth(self.judge.estimate(pictures.pastiche), photo.disparity, pictures)
+            seen = [self.judge.disparity(x, {}) for x in (pictures.pastiche, pictures.content)]
+            numbers["depth_term"] = float(aligned_depth_loss(*seen))
             if depth is None:
                 depth = metrics.guessed_depth(photo.disparity)
         if depth is not None:

@@ -22,6 +22,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "self_similarity": ("content\ncfsd", -1),
     "ssim": ("content\nssim", 1),
     "edge_f1": ("content\nedges", 1),
+    "depth_term": ("depth\nterm", -1),
     "depth_abs_rel": ("depth\nabsrel", -1),
     "depth_delta": ("depth\nd<1.25", 1),
     "depth_whdr": ("depth\nwhdr", -1),
