@@ -80,6 +80,7 @@ OF_MASKS = {"kept_change", "kept_ratio", "kept_ratio_features", "kept_share", "l
 ABOUT = {
     "judge",
     "judge_name",
+    "judge_weights",
     "judge_is_loss",
     "sensor_unit",
     "backbone",
@@ -138,11 +139,13 @@ def test_what_is_measured_is_not_measured_again(runs: Path) -> None:
     assert not left_alone("--judge", "none", "--again")
     file.write_text(json.dumps(marked))
     assert not left_alone()  # another judge
-    file.write_text(json.dumps({**marked, "judge": "vgg_head"}))
+    judged = {**numbers(runs / "naive"), "ssim": 0.125}
+    file.write_text(json.dumps(judged))
     assert left_alone()
-    file.write_text(json.dumps({**marked, "judge": "vgg_head", "version": 0}))
-    assert not left_alone()
-    file.write_text(json.dumps({**marked, "judge": "vgg_head"}))
+    for changed in ({"version": 0}, {"judge_weights": "others"}):
+        file.write_text(json.dumps(judged | changed))
+        assert not left_alone()
+    file.write_text(json.dumps(judged))
     later = file.stat().st_mtime + 5
     os.utime(runs / "naive" / "pastiche.png", (later, later))
     assert not left_alone()
@@ -207,15 +210,27 @@ def test_a_photo_that_went_elsewhere_loses_the_sensor_only(runs: Path) -> None:
     assert set(found) == ALWAYS | ABOUT | {f"depth_{s}" for s in {*SCORES, "term"}}
 
 
-def test_the_photo_itself_is_perfect(made: Path) -> None:
+def test_the_photo_and_the_painting_are_the_ends_of_the_scale(made: Path) -> None:
     evaluation = Evaluation("vgg_head", None, report.console())
-    found = evaluation.photo(Run(made / "masked"))
+    controls = evaluation.controls(Run(made / "masked"))
+    photo, painting = controls[files.PHOTO], controls[files.PAINTING]
     for name in ("feature_distance", "self_similarity", "depth_whdr", "depth_term", "kept_change"):
-        assert found[name] == pytest.approx(0, abs=1e-6), name
+        assert photo[name] == pytest.approx(0, abs=1e-6), name
+        assert painting[name] > 0.05, name
     for name in ("ssim", "edge_f1", "depth_delta", "sharpness_near", "sharpness_far"):
-        assert found[name] == pytest.approx(1), name
-    assert found["sensor_abs_rel"] == found["content_sensor_abs_rel"]
-    assert found["style_swd"] > 0.3
+        assert photo[name] == pytest.approx(1), name
+    assert photo["sensor_abs_rel"] == photo["content_sensor_abs_rel"]
+    assert painting["ssim"] < 0.5
+    assert painting["style_swd"] < 0.2 < 0.4 < photo["style_swd"]
+
+
+def test_other_weights_are_another_judge(made: Path) -> None:
+    one, other = TinyDepthNet(), TinyDepthNet()
+    other.name = "tiny, trained longer"
+    found = [files.Judge("vgg_head", net).entries() for net in (one, other)]
+    assert found[0]["judge"] == found[1]["judge"]
+    assert found[0]["judge_weights"] != found[1]["judge_weights"]
+    assert set(files.Judge().entries().values()) == {None}
 
 
 def pictures(**more: object) -> Pictures:
@@ -432,13 +447,14 @@ def test_benchmark_runs_what_is_missing_and_prints_the_table(
     out = capsys.readouterr().out
     assert "2 runs, 2 of them missing" in out
     table = (tmp_path / "made here" / "benchmark.md").read_text()
-    assert "| median | photo itself | naive | masked_style |" in table
+    assert "| median | photo itself | painting itself | naive | masked_style |" in table
     assert "| median | masked_style |" in table
     assert "Depth as tiny sees it" in table
     rows = (tmp_path / "made here" / "benchmark.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == [
         "method",
         "photo itself",
+        "painting itself",
         "naive",
         "masked_style",
     ]

@@ -14,6 +14,7 @@ from src import config as configuration
 from src.errors import InputError
 from src.evaluate import benchmark, report
 from src.evaluate.evaluation import JUDGE, NO_JUDGE, Evaluation
+from src.evaluate.files import PAINTING, PHOTO
 from src.memory import keep_freed_memory
 from src.runs import METRICS, find_runs, write_text
 
@@ -26,7 +27,6 @@ W&B: a finished run that was tracked offline cannot be opened again, so these nu
 metrics.json and in the gallery, and in W&B's summary only of runs started with evaluate=true, which
 are measured before they end.
 """
-PHOTO = "photo itself"  # a row beside the methods: what every run begins with
 
 
 def evaluate(arguments: argparse.Namespace, screen: Console) -> int:
@@ -78,17 +78,17 @@ def run_benchmark(arguments: argparse.Namespace, screen: Console) -> int:
         print(f"error: none of {len(jobs)} runs could be made and measured", file=sys.stderr)
         return 1
     first = next(iter(plan.methods))
+    usable = [(job, run) for job, run in made if run.path in rows]
     measured = [
-        report.Measured(job.method, job.photo, job.style, rows[run.path])
-        for job, run in made
-        if run.path in rows
-    ]
-    photos = [
-        report.Measured(PHOTO, job.photo, job.style, evaluation.photo(run))
-        for job, run in made
+        report.Measured(name, job.photo, job.style, values)
+        for job, run in usable
         if job.method == first
+        for name, values in evaluation.controls(run).items()
     ]
-    _write_tables([*photos, *measured], first, folder, screen)
+    measured += [
+        report.Measured(job.method, job.photo, job.style, rows[run.path]) for job, run in usable
+    ]
+    _write_tables(measured, first, folder, screen)
     return 0
 
 
@@ -102,7 +102,7 @@ def _write_tables(
         "drawn). " + report.caption(run.values for run in runs)
     )
     summary = report.summarize(runs)
-    of_methods = [run for run in runs if run.method != PHOTO]
+    of_methods = [run for run in runs if run.method not in (PHOTO, PAINTING)]
     differences = report.summarize(of_methods, against=first)
     screen.print(report.summary_table(summary))
     between = f"Differences to {first}, run by run with the same photo and painting"

@@ -1,6 +1,7 @@
 """Many runs, one after another, by networks that are loaded once."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from src import config as configuration
 from src.backbones import vgg19
 from src.errors import InputError
 from src.evaluate.files import (
+    Judge,
     Sensors,
     is_measured,
-    measure_photo,
+    measure_controls,
     measure_run,
     naive_partner,
     naive_runs,
@@ -37,24 +39,22 @@ class Evaluation:
     """
 
     def __init__(self, judge: str, weights: str | None, screen: Console) -> None:
-        self.judge = None if judge == NO_JUDGE else judge
-        self._weights = weights
+        self._asked = judge, weights
         self._screen = screen
-        self._measurer: Measurer | None = None
         self._sensors = Sensors()
 
-    def load(self) -> Measurer:
-        """What measures, loaded at the first call.
+    @cached_property
+    def judge(self) -> Judge:
+        """Who says what depth is seen; an InputError where its network or weights are missing."""
+        name, weights = self._asked
+        if name == NO_JUDGE:
+            return Judge()
+        return Judge(name, configuration.depth_network(name, weights, "--judge"))
 
-        Raises:
-            InputError: the judge, or its weights, cannot be had.
-        """
-        if self._measurer is None:
-            net = None
-            if self.judge is not None:
-                net = configuration.depth_network(self.judge, self._weights, "--judge")
-            self._measurer = Measurer(vgg19(), net)
-        return self._measurer
+    @cached_property
+    def measurer(self) -> Measurer:
+        """What measures."""
+        return Measurer(vgg19(), self.judge.net)
 
     def runs(
         self, runs: Sequence[Run], again: bool = False
@@ -70,16 +70,14 @@ class Evaluation:
         """
         rows: dict[Path, Mapping[str, Any]] = {}
         without: dict[Path, str] = {}
-        naive = naive_runs(runs)
+        judge, naive = self.judge, naive_runs(runs)
         for run in runs:
             problem = unusable(run)
             if problem is not None:
                 without[run.path] = problem
-            elif not again and is_measured(run, self.judge):
+            elif not again and is_measured(run, judge):
                 rows[run.path] = read_metrics(run)
         left = [run for run in runs if run.path not in rows and run.path not in without]
-        if left:
-            self.load()
         with self._progress() as progress:
             for run in progress.track(left, description="measuring"):
                 try:
@@ -89,13 +87,12 @@ class Evaluation:
         return rows, without
 
     def _one(self, run: Run, naive: Mapping[str, Run]) -> dict[str, Any]:
-        partner = naive_partner(run, naive)
-        sensor = self._sensors.of(run.config)
-        return measure_run(run, self.load(), self.judge, sensor, partner)
+        sensor, partner = self._sensors.of(run.config), naive_partner(run, naive)
+        return measure_run(run, self.measurer, self.judge, sensor, partner)
 
-    def photo(self, run: Run) -> dict[str, float]:
-        """The numbers of a run's photo as if it were the pastiche: where every run begins."""
-        return measure_photo(run, self.load(), self._sensors.of(run.config))
+    def controls(self, run: Run) -> dict[str, dict[str, float]]:
+        """The numbers of a run's photo and of its painting in place of the pastiche."""
+        return measure_controls(run, self.measurer, self._sensors.of(run.config))
 
     def _progress(self) -> Progress:
         return Progress(

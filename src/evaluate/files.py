@@ -2,20 +2,44 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from src.config import DEFAULT_SIZE, WITHOUT_EFFECT
+from src.depth_nets import DepthNet
 from src.errors import InputError
 from src.evaluate.measure import LAYERS, Measurer, Pictures, Sensor
-from src.images import load_png
+from src.images import load_png, resize
 from src.inputs import Scene, load_scene
 from src.runs import METRICS, Run, write_text
 
+PHOTO = "photo itself"
+PAINTING = "painting itself"
 VERSION = 1  # of what metrics.json means; a file of another one is measured again
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who says what depth is seen.
+
+    Attributes:
+        name: in conf/depth_net/; None for nobody.
+        net: the network.
+    """
+
+    name: str | None = None
+    net: DepthNet | None = None
+
+    def entries(self) -> dict[str, str | None]:
+        """What metrics.json says of it; other weights are another judge."""
+        return {
+            "judge": self.name,
+            "judge_name": None if self.net is None else self.net.name,
+            "judge_weights": None if self.net is None else self.net.fingerprint(),
+        }
 
 
 def unusable(run: Run) -> str | None:
@@ -199,13 +223,13 @@ def _target(config: Mapping[str, Any], group: str) -> str:
     return str(_at(config, group, "_target_")).rpartition(".")[2]
 
 
-def is_measured(run: Run, judge: str | None) -> bool:
+def is_measured(run: Run, judge: Judge) -> bool:
     """Whether a run has metrics newer than its pastiche, of this version and by this judge."""
     known = read_metrics(run)
     if run.pastiche is None or not known:
         return False
     newer = (run.path / METRICS).stat().st_mtime >= run.pastiche.stat().st_mtime
-    return newer and known.get("version") == VERSION and known.get("judge") == judge
+    return newer and known.items() >= {"version": VERSION, **judge.entries()}.items()
 
 
 def read_metrics(run: Run) -> dict[str, Any]:
@@ -218,14 +242,14 @@ def read_metrics(run: Run) -> dict[str, Any]:
 
 
 def measure_run(
-    run: Run, measurer: Measurer, judge: str | None, sensor: Sensor | None, naive: Tensor | None
+    run: Run, measurer: Measurer, judge: Judge, sensor: Sensor | None, naive: Tensor | None
 ) -> dict[str, Any]:
     """Measure a run and write its metrics.json.
 
     Args:
         run: the run, not `unusable`.
         measurer: what measures.
-        judge: the name of its depth network in conf/depth_net/.
+        judge: whose network it has.
         sensor: measured depth of the run's photo.
         naive: the pastiche of the same run without masks.
 
@@ -238,11 +262,10 @@ def measure_run(
     pictures = pictures_of(run, sensor)
     if naive is not None and naive.shape != pictures.pastiche.shape:
         naive = None
-    values: dict[str, Any] = dict(measurer.measure(pictures, naive))
-    values |= {
-        "judge": judge,
-        "judge_name": None if measurer.judge is None else measurer.judge.name,
-        "judge_is_loss": judge is not None and judge_is_loss(run.config, judge),
+    values: dict[str, Any] = {
+        **measurer.measure(pictures, naive),
+        **judge.entries(),
+        "judge_is_loss": judge.name is not None and judge_is_loss(run.config, judge.name),
         "sensor_unit": None if pictures.sensor is None else pictures.sensor.unit,
         "backbone": measurer.backbone.name,
         "layers_in_loss": layers_in_loss(run.config),
@@ -252,7 +275,16 @@ def measure_run(
     return values
 
 
-def measure_photo(run: Run, measurer: Measurer, sensor: Sensor | None) -> dict[str, float]:
-    """The numbers of a run's photo as if it were the pastiche: where every run begins."""
+def measure_controls(
+    run: Run, measurer: Measurer, sensor: Sensor | None
+) -> dict[str, dict[str, float]]:
+    """The numbers of what is no pastiche: the ends of the scale that pastiches lie on.
+
+    Returns:
+        By name: those of the photo, with which every run begins, and those of the first painting,
+        stretched to the photo's size, in which nothing of it is left.
+    """
     pictures = pictures_of(run, sensor)
-    return measurer.measure(replace(pictures, pastiche=pictures.content))
+    painting = resize(next(iter(pictures.styles.values())), *pictures.content.shape[-2:])
+    instead = {PHOTO: pictures.content, PAINTING: painting}
+    return {name: measurer.measure(replace(pictures, pastiche=x)) for name, x in instead.items()}
