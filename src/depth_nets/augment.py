@@ -95,7 +95,9 @@ def recoloured(image: Tensor, random: Generator) -> Tensor:
     return (x + noise).clamp(0, 1)
 
 
-def statistics(backbone: Backbone, paintings: Sequence[Tensor], random: Generator) -> list[Statistics]:
+def statistics(
+    backbone: Backbone, paintings: Sequence[Tensor], random: Generator
+) -> list[Statistics]:
     """Mean and spread of the features of random pieces of paintings.
 
     Args:
@@ -109,7 +111,8 @@ def statistics(backbone: Backbone, paintings: Sequence[Tensor], random: Generato
             height, width = painting.shape[-2:]
             side = round(min(height, width) * (0.4 + 0.6 * float(torch.rand((), generator=random))))
             top, left = (
-                int(torch.randint(room - side + 1, (), generator=random)) for room in (height, width)
+                int(torch.randint(room - side + 1, (), generator=random))
+                for room in (height, width)
             )
             piece = painting[..., top : top + side, left : left + side]
             with torch.no_grad():
@@ -132,7 +135,9 @@ def styled(
     """
     chosen = torch.randint(len(paintings), (count,), generator=random).tolist()
     strength = torch.rand(count, 1, 1, 1, generator=random).sqrt()
-    shares = {s: strength * (0.5 + 0.5 * torch.rand(count, 1, 1, 1, generator=random)) for s in STYLED}
+    shares = {
+        s: strength * (0.5 + 0.5 * torch.rand(count, 1, 1, 1, generator=random)) for s in STYLED
+    }
 
     def change(layer: str, x: Tensor) -> Tensor:
         if layer not in shares:

@@ -43,7 +43,7 @@ from src.tracking import Identity, NoTracker, StopOnSignal, tracked
 
 # Height and width of training pictures, most of them as small as a step can be quick on.
 SIZES = ((192, 256),) * 6 + ((240, 320), (256, 192), (224, 224), (288, 384))
-STYLED = 0.5  # share of batches with the statistics of paintings
+STYLED = 0.4  # share of batches with the statistics of paintings
 DROPPED = 0.1  # share of the features' channels left out in training
 ATTACK_EVERY = 4  # steps
 ATTACKS = (0.02, 0.15)  # length of the worst change of the features, as a share of theirs
@@ -138,8 +138,9 @@ class Teacher:
                 for layer in LAYERS
             ]
         known = inverse.isfinite().float()
-        share = F.adaptive_avg_pool2d(known, grids[0].shape[-2:])
-        total = F.adaptive_avg_pool2d(inverse.nan_to_num(0), grids[0].shape[-2:])
+        rows, columns = grids[0].shape[-2:]
+        share = F.adaptive_avg_pool2d(known, (rows, columns))
+        total = F.adaptive_avg_pool2d(inverse.nan_to_num(0), (rows, columns))
         return Lesson(grids, total / share.clamp(min=1e-6), share > 0.9)
 
 
@@ -213,14 +214,16 @@ class Training(LightningModule):
         lessons = self._teacher.lessons(self._seed, number, self._pictures, self._batch)
         random = Generator().manual_seed(number)
         order = [
-            int(i) for _ in range(self._passes) for i in torch.randperm(len(lessons), generator=random)
+            int(i)
+            for _ in range(self._passes)
+            for i in torch.randperm(len(lessons), generator=random)
         ]
         # A list would be taken for several loaders.
         return DataLoader([lessons[i] for i in order], batch_size=None)  # type: ignore[arg-type]
 
-    def on_train_epoch_start(self) -> None:
-        """Randomness that a resumed training has too."""
-        torch.manual_seed(1_000_003 * self._seed + self.trainer.current_epoch)
+    def on_train_batch_start(self, batch: Lesson, batch_idx: int) -> None:
+        """Randomness that a resumed training has too: that of this step alone."""
+        torch.manual_seed(1_000_003 * self._seed + self.global_step)
 
     def training_step(self, batch: Lesson, batch_idx: int) -> Tensor:
         """One step; in every fourth one the features are changed for the worst first.
@@ -512,7 +515,12 @@ def train(given: argparse.Namespace) -> Path:
         rows = table(head, unseen)
         (folder / "table.md").write_text(markdown(rows))
         tracker.summary(
-            {f"{row['source']}/{m}": row[m] for row in rows if row["method"] == "head" for m in MEASURES}
+            {
+                f"{row['source']}/{m}": row[m]
+                for row in rows
+                if row["method"] == "head"
+                for m in MEASURES
+            }
         )
     print(markdown(rows))
     return folder
@@ -527,8 +535,9 @@ def _held_out_lessons(
     for start in range(0, len(found), VALIDATION_BATCH):
         chosen = found[start : start + VALIDATION_BATCH]
         images = [
-            F.interpolate(one.image[None].float() / 255, (height, width), mode="bilinear",
-                antialias=True)  # fmt: skip
+            F.interpolate(
+                one.image[None].float() / 255, (height, width), mode="bilinear", antialias=True
+            )
             for one in chosen
         ]
         inverses = [
