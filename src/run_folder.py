@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from src.images import save_png
+from src.runs import CHECKPOINT, FAILED, TERMS, write_text
 
-CHECKPOINT = "last.ckpt"
-FAILED = "FAILED"
-TERMS = "terms.csv"
+__all__ = ["CHECKPOINT", "FAILED", "TERMS", "RunFolder", "TermsFile"]
 
 
 class RunFolder:
@@ -30,12 +28,7 @@ class RunFolder:
 
     def text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
-        part = self.path / f".{name}.part"
-        try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, self.path / name)
-        finally:
-            part.unlink(missing_ok=True)
+        write_text(self.path / name, text)
 
     def json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a table as JSON."""

