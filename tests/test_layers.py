@@ -13,6 +13,7 @@ FLOORS = {
     3: {"stylization", "tracking"},
     4: {"config", "run", "bench", "peer", "gallery", "evaluate", "paper", "dashboard"},
 }
+COMMANDS = {"depth_nets/train.py"}  # on the top floor, whatever room they are in
 DOORS = {
     "wandb": {"tracking.py"},
     "h5py": {"inputs/nyu.py", "weights.py"},
@@ -45,6 +46,8 @@ def room(name: str) -> str:
 
 
 def floor_of(file: str) -> int:
+    if file in COMMANDS:
+        return max(FLOORS)
     name = file.partition("/")[0].removesuffix(".py")
     found = [floor for floor, rooms in FLOORS.items() if name in rooms]
     assert found, f"src/{file} has no floor: say in FLOORS where it belongs"
@@ -69,5 +72,6 @@ def test_outside_packages_have_one_door(file: str) -> None:
 
 
 def test_commands_are_not_imported() -> None:
+    commands = {"src.run", "src.gallery", "src.depth_nets.train"}
     for file in FILES:
-        assert not any(n in ("src.run", "src.gallery") for n in imported(file)), file
+        assert not any(n in commands for n in imported(file)), file
