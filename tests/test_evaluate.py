@@ -73,7 +73,7 @@ ALWAYS = {
     "sharpness_far",
     "sharpness_near_over_far",
 }
-SCORES = {"abs_rel", "delta", "rmse", "silog", "whdr"}
+SCORES = {"spearman", "abs_rel", "delta", "rmse", "silog", "whdr"}
 DEPTH = {f"{prefix}{s}" for prefix in ("depth_", "sensor_", "content_sensor_") for s in SCORES}
 DEPTH |= {"depth_term"}
 OF_MASKS = {"kept_change", "kept_ratio", "kept_ratio_features", "kept_share", "leakage_px"}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -221,13 +221,16 @@ def _style_distances(
 
 def _depth(seen: Tensor, of_photo: Tensor, pictures: Pictures) -> dict[str, float]:
     """Depth seen in the pastiche against that seen in the photo, and both against the sensor."""
-    numbers = metrics.depth_scores(seen, metrics.guessed_depth(of_photo)).named("depth_")
+    pairs = {"depth_": metrics.depth_scores(seen, metrics.guessed_depth(of_photo))}
     sensor = pictures.sensor
     if sensor is not None:
-        for prefix, disparity in (("sensor_", seen), ("content_sensor_", of_photo)):
-            scores = metrics.depth_scores(disparity, sensor.depth, sensor.valid)
-            numbers |= scores.named(prefix)
-    return numbers
+        pairs["sensor_"] = metrics.depth_scores(seen, sensor.depth, sensor.valid)
+        pairs["content_sensor_"] = metrics.depth_scores(of_photo, sensor.depth, sensor.valid)
+    return {
+        f"{prefix}{name}": value
+        for prefix, scores in pairs.items()
+        for name, value in asdict(scores).items()
+    }
 
 
 def _obedience(pictures: Pictures, where: Tensor, naive: Tensor | None) -> dict[str, float]:

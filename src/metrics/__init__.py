@@ -5,19 +5,11 @@ better. Pictures are (1, 3, H, W) sRGB in [0, 1], maps (1, 1, H, W).
 """
 
 from src.metrics.content import edge_agreement, feature_distance, self_similarity, ssim
-from src.metrics.depth import (
-    DepthScores,
-    align_disparity,
-    depth_scores,
-    guessed_depth,
-    ordinal_disagreement,
-)
+from src.metrics.depth import depth_scores, guessed_depth
 from src.metrics.regions import change, feature_change, kept_change, leakage, sharpness
 from src.metrics.style import gram_distance, quantiles, wasserstein
 
 __all__ = [
-    "DepthScores",
-    "align_disparity",
     "change",
     "depth_scores",
     "edge_agreement",
@@ -27,7 +19,6 @@ __all__ = [
     "guessed_depth",
     "kept_change",
     "leakage",
-    "ordinal_disagreement",
     "quantiles",
     "self_similarity",
     "sharpness",
