@@ -305,11 +305,15 @@ def test_summaries_and_differences_of_pairs() -> None:
 
 
 def test_runs_are_named_by_what_varies(tmp_path: Path) -> None:
-    for number, words in (("0", ["size=9", "steps=1"]), ("1", ["size=9", "steps=2"])):
+    same = ["size=9", "depth.path=a.png", "hydra.sweep.dir=b"]
+    for number, words in (("0", ["content=x/one.png"]), ("1", ["content=two", "steps=2"])):
         (tmp_path / number / ".hydra").mkdir(parents=True)
-        (tmp_path / number / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
+        (tmp_path / number / ".hydra" / "overrides.yaml").write_text(json.dumps(same + words))
     names = report.run_names([Run(tmp_path / "0"), Run(tmp_path / "1")])
-    assert [name.partition("/")[2] for name in names] == ["0 steps=1", "1 steps=2"]
+    assert [name.partition("/")[2] for name in names] == [
+        "0 content=one",
+        "1 content=two steps=2",
+    ]
 
 
 # The benchmark.

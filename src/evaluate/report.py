@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,9 @@ ARROWS = {-1: " ↓", 0: "", 1: " ↑"}
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 FEWEST = 3  # photos, with which an interval means anything
-LONGEST_NAME = 80
+LONGEST_NAME = 120
+NAME_WIDTH = 30
+UNTOLD = ("hydra.", "depth.", "tracking")  # settings that tell little of a pastiche
 WIDTH = 200  # where the table goes into a file
 
 
@@ -56,13 +59,19 @@ def heading(metric: str) -> str:
 
 def run_names(runs: Sequence[Run]) -> list[str]:
     """What tells runs from each other: their folders, and settings that not all of them have."""
-    settings = [[o for o in run.overrides if not o.startswith("hydra.")] for run in runs]
+    settings = [[_short(o) for o in run.overrides if not o.startswith(UNTOLD)] for run in runs]
     names = []
     for run, own in zip(runs, settings, strict=True):
         folder = run.path.resolve()
         varied = [o for o in own if not all(o in other for other in settings)]
         names.append(" ".join([f"{folder.parent.name}/{folder.name}", *varied])[:LONGEST_NAME])
     return names
+
+
+def _short(override: str) -> str:
+    """A setting with the name of a file in place of its path."""
+    key, equals, value = override.partition("=")
+    return f"{key}{equals}{PurePath(value).stem}" if "/" in value else override
 
 
 def runs_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
@@ -72,7 +81,10 @@ def runs_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
         rows: a run's name, and what its metrics.json holds.
     """
     used = [m for m in COLUMNS if any(m in values for _, values in rows)]
-    table = Table("run", *map(heading, used), caption=caption(values for _, values in rows))
+    table = Table(caption=caption(values for _, values in rows))
+    table.add_column("run", min_width=NAME_WIDTH)
+    for metric in used:
+        table.add_column(heading(metric))
     for name, values in rows:
         mark = " *" if values.get("judge_is_loss") else ""
         cells = [f"{values[m]:.3g}" if m in values else "" for m in used]
