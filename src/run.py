@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from src import config as configuration
+from src.errors import InputError
 from src.lightning import Trainer, quiet, seed_everything
 from src.memory import keep_freed_memory
 from src.run_folder import RunFolder, TermsFile
@@ -105,6 +106,8 @@ def _stylize(
             depth = job.look(job.stylization.pastiche)
             folder.picture("depth_pastiche.png", depth)
             tracker.picture("depth_pastiche", depth, trainer.global_step)
+        if config["evaluate"]:
+            tracker.summary(_measured(folder.path))
         summary = {
             "experiment": config["name"],
             "status": "interrupted" if interrupted else "done",
@@ -133,6 +136,17 @@ def _stylize(
     if interrupted:
         raise KeyboardInterrupt
     return terms.total
+
+
+def _measured(path: Path) -> Mapping[str, Any]:
+    """The run's metrics; a run that cannot be measured has its pastiche all the same."""
+    from src.evaluate.evaluation import measure_one  # few runs want it
+
+    try:
+        return measure_one(path)
+    except InputError as error:
+        print(f"not measured: {error}", file=sys.stderr, flush=True)
+        return {}
 
 
 def _write_config(cfg: DictConfig, folder: RunFolder) -> None:

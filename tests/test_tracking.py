@@ -2,13 +2,16 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from google.protobuf.message import DecodeError
 from PIL import Image
 
 from src.errors import InputError
@@ -38,15 +41,25 @@ def logged_bytes(path: Path) -> Iterator[bytes]:
             record = b""
 
 
-def records(folder: Path) -> Iterator[Any]:
-    """The records of the one W&B file below a folder."""
+def records(folder: Path) -> list[Any]:
+    """The records of the one W&B file below a folder, once it is whole.
+
+    On a busy machine W&B's service may still be writing when `finish` has returned.
+    """
     from wandb.proto import wandb_internal_pb2
 
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    for data in logged_bytes(path):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        yield record
+    found: list[Any] = []
+    deadline = time.monotonic() + 30
+    while not any(r.WhichOneof("record_type") == "exit" for r in found):
+        assert time.monotonic() < deadline, f"{path} has no end"
+        found = []
+        with suppress(struct.error, DecodeError):  # cut off in the middle
+            for data in logged_bytes(path):
+                record = wandb_internal_pb2.Record()
+                record.ParseFromString(data)
+                found.append(record)
+    return found
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
