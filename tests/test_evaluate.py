@@ -299,6 +299,9 @@ def test_summaries_and_differences_of_pairs() -> None:
     assert report.markdown(differences) == (
         "| median | other |\n|---|---|\n| content ssim ↑ | 0.5 [0.5, 0.5] |\n"
     )
+    own = [report.Measured("other", "0", "swirls", {"ssim": 1.0, "judge_is_loss": True})]
+    assert list(report.starred(summary, rows)) == ["naive", "other"]
+    assert list(report.starred(summary, [*rows, *own])) == ["naive", "other *"]
     csv = report.comma_separated(rows).splitlines()
     assert csv[:2] == ["method,photo,style,ssim", "naive,0,swirls,0"]
     assert len(csv) == 11

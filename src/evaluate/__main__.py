@@ -97,13 +97,13 @@ def _write_tables(
 ) -> None:
     photos = {run.photo for run in runs}
     note = (
-        f"{len(photos)} photos with {len({run.style for run in runs})} paintings each. "
+        f"{len(photos)} photos and {len({run.style for run in runs})} paintings, each with each. "
         "Medians, with 95 % bootstrap intervals where there are three photos or more (photos are "
         "drawn). " + report.caption(run.values for run in runs)
     )
-    summary = report.summarize(runs)
+    summary = report.starred(report.summarize(runs), runs)
     of_methods = [run for run in runs if run.method not in (PHOTO, PAINTING)]
-    differences = report.summarize(of_methods, against=first)
+    differences = report.starred(report.summarize(of_methods, against=first), runs)
     screen.print(report.summary_table(summary))
     between = f"Differences to {first}, run by run with the same photo and painting"
     text = f"{note}\n\n{report.markdown(summary)}"

@@ -191,6 +191,12 @@ def summarize(runs: Sequence[Measured], against: str | None = None) -> Summary:
     return found
 
 
+def starred(summary: Summary, runs: Sequence[Measured]) -> Summary:
+    """The same, with a star at methods that were steered by the network that judges them."""
+    own = {run.method for run in runs if run.values.get("judge_is_loss")}
+    return {f"{name} *" if name in own else name: values for name, values in summary.items()}
+
+
 def summary_table(summary: Summary) -> Table:
     """One row per metric, one column per method: medians with their intervals."""
     table = Table("median", *summary)
