@@ -43,7 +43,10 @@ from src.run_folder import CHECKPOINT
 from src.stylization import STARTS, Stylization, starting_picture
 from src.tracking import Identity
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+PROJECT = Path(__file__).resolve().parent.parent
+CONF = PROJECT / "conf"
+# For the files in conf/ and sweeps/, which would otherwise have to be started from one folder.
+OmegaConf.register_new_resolver("project", lambda: str(PROJECT), replace=True)
 DEFAULT_SIZE = 512
 # Keys that cannot change a pastiche: two runs that differ in these alone are the same experiment.
 WITHOUT_EFFECT = (
@@ -54,6 +57,7 @@ WITHOUT_EFFECT = (
     "log_every",
     "picture_every",
     "resume",
+    "objectives",
 )
 
 Config = dict[str, Any]
