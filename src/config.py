@@ -26,15 +26,19 @@ from torch import Tensor
 
 from src import images, masks
 from src.backbones import Backbone
+from src.depth_nets import DepthNet, depth_from_disparity, estimate_depth
 from src.errors import InputError
-from src.inputs import Scene, load_scene, load_style
+from src.inputs import Estimator, Scene, load_scene, load_style
 from src.losses import NORMALIZERS, gram_matrix
 from src.objective import (
+    DEPTH_MODES,
     REDUCTIONS,
     ContentTerm,
+    DepthTerm,
     Objective,
     Style,
     StyleTerm,
+    Term,
     TotalVariationTerm,
     check_size,
     sizes,
@@ -72,12 +76,15 @@ class Job:
         alpha: (1, 1, H, W), the content's transparency, or None.
         pictures: what went in, by file name in inputs/.
         found: settings that `auto` found, by key.
+        look: the program's depth, (1, 1, H, W), that the loss's depth network sees in a picture;
+            None without a depth term.
     """
 
     stylization: Stylization
     alpha: Tensor | None
     pictures: dict[str, Tensor]
     found: dict[str, float]
+    look: Callable[[Tensor], Tensor] | None = None
 
 
 def compose(*overrides: str) -> Config:
@@ -220,7 +227,8 @@ def build(config: Config) -> Job:
         for part in ("content", "style")
     }
     masked = loss["content"].get("mask") or any(s.get("mask") for s in styles.values())
-    scene = _scene(config, need_depth=bool(masked))
+    depth_net = _DepthNet(config, backbone)
+    scene = _scene(config, bool(masked) or loss["depth"]["weight"] is not None, depth_net.depth)
     check_size(scene.image, backbone, [*layers["content"], *layers["style"]], "size")
 
     found: dict[str, float] = {}
@@ -230,9 +238,10 @@ def build(config: Config) -> Job:
     for image in paintings.values():
         check_size(image, backbone, layers["style"], "style_size")
 
+    look = None
     with torch.no_grad():
         features = backbone.features(scene.image, layers["content"] + layers["style"])
-        terms = [
+        terms: list[Term] = [
             _call_with(
                 "loss.content",
                 ContentTerm,
@@ -256,6 +265,14 @@ def build(config: Config) -> Job:
             ),
             _call_with("loss.tv", TotalVariationTerm, loss["tv"]),
         ]
+        if loss["depth"]["weight"] is not None:
+            net = depth_net.net
+            _check_depth_size(scene.image, net)
+            features = backbone.features(scene.image, net.layers)
+            target = net.disparity(scene.image, features)
+            term = _call_with("loss.depth", DepthTerm, loss["depth"], net=net, target=target)
+            terms.insert(2, term)
+            look = partial(_look, net)
     stylization = Stylization(
         Objective(backbone, terms),
         _start(config, scene.image),
@@ -269,7 +286,9 @@ def build(config: Config) -> Job:
     pictures |= {f"mask_{name}": mask for name, mask in style_masks.items() if mask is not None}
     if content_mask is not None:
         pictures["mask_content"] = content_mask
-    return Job(stylization, scene.alpha, pictures, found)
+    if look is not None:
+        pictures["depth_estimated"] = look(scene.image)
+    return Job(stylization, scene.alpha, pictures, found, look)
 
 
 def checkpoint(resume: str | None) -> Path | None:
@@ -314,7 +333,43 @@ def check_checkpoint(file: Path, stylization: Stylization, steps: int) -> int:
     return step
 
 
-def _scene(config: Config, need_depth: bool) -> Scene:
+class _DepthNet:
+    """The depth network of a configuration, loaded where it is first asked for."""
+
+    def __init__(self, config: Config, backbone: Backbone) -> None:
+        self._node = config["depth_net"]
+        self._backbone = backbone
+        self._net: DepthNet | None = None
+
+    @property
+    def net(self) -> DepthNet:
+        if self._net is None:
+            self._net = _call("depth_net", self._node)
+            self._net.share(self._backbone)
+        return self._net
+
+    def depth(self, image: Tensor) -> tuple[Tensor, str]:
+        """The program's depth of a picture by this network, and the network's name."""
+        _check_depth_size(image, self.net)
+        return estimate_depth(self.net, image), self.net.name
+
+
+def _look(net: DepthNet, image: Tensor) -> Tensor:
+    net.to(image.device)  # a run leaves it on its own
+    return depth_from_disparity(net.estimate(image.detach().clamp(0, 1)))
+
+
+def _check_depth_size(image: Tensor, net: DepthNet) -> None:
+    height, width = image.shape[-2:]
+    if min(height, width) < net.smallest_side:
+        raise InputError(
+            "size",
+            f"a picture of {width} x {height} pixels",
+            f"a short side of at least {net.smallest_side} pixels for {net.name}",
+        )
+
+
+def _scene(config: Config, need_depth: bool, estimate: Estimator) -> Scene:
     depth = config["depth"]
     size, short_side = _side(config, "size"), _side(config, "short_side")
     return load_scene(
@@ -328,6 +383,7 @@ def _scene(config: Config, need_depth: bool) -> Scene:
         size=size if size or short_side else DEFAULT_SIZE,
         short_side=short_side,
         need_depth=need_depth,
+        estimate=estimate,
     )
 
 
@@ -339,10 +395,7 @@ def _side(config: Config, key: str) -> int | None:
 
 
 def _painting(config: Config, name: str, style: Mapping[str, Any]) -> Tensor:
-    allowed = {"path", "weight", "mask", "invert"}
-    for key in style:
-        if key not in allowed:
-            raise InputError(f"styles.{name}.{key}", "an unknown key", nearest(key, allowed))
+    _check_known(f"styles.{name}", style, {"path", "weight", "mask", "invert"})
     if not style.get("path"):
         raise InputError(f"styles.{name}.path", "nothing", "a built-in painting's name or a path")
     size, short_side = _side(config, "style_size"), _side(config, "style_short_side")
@@ -426,16 +479,20 @@ def _restart(node: Mapping[str, Any]) -> tuple[int, float] | None:
 
 def _check_numbers(config: Config) -> None:
     """Numbers of which a wrong one would show late or not at all."""
-    whole = {"steps": 1, "seed": 0, "log_every": 1, "picture_every": 1}
-    for key, low in whole.items():
-        value = config[key]
+    depth = config["loss"]["depth"]
+    whole = {key: (config[key], 1) for key in ("steps", "log_every", "picture_every")}
+    whole |= {"seed": (config["seed"], 0)}
+    whole |= {"loss.depth.warmup": (depth["warmup"], 0), "loss.depth.every": (depth["every"], 1)}
+    for key, (value, low) in whole.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise InputError(key, repr(value), f"a whole number, {low} or more")
+    _check_known("loss.depth", depth, _parameters(DepthTerm) - {"net", "target"})
     loss = config["loss"]
     weights = {f"loss.{part}.weight": loss[part]["weight"] for part in ("content", "style", "tv")}
     weights |= {f"styles.{n}.weight": s.get("weight", 1) for n, s in config["styles"].items()}
     for i, weight in enumerate(loss["style"]["layer_weights"] or ()):
         weights[f"loss.style.layer_weights[{i}]"] = weight
+    weights |= {f"loss.depth.{key}": depth[key] or 0 for key in ("weight", "gradient")}
     for key, value in weights.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value < float("inf"):
@@ -444,10 +501,15 @@ def _check_numbers(config: Config) -> None:
         "loss.content.reduction": (loss["content"]["reduction"], REDUCTIONS),
         "loss.tv.reduction": (loss["tv"]["reduction"], REDUCTIONS),
         "loss.style.normalizer": (loss["style"]["normalizer"], NORMALIZERS),
+        "loss.depth.mode": (depth["mode"], DEPTH_MODES),
     }
     for key, (value, allowed) in choices.items():
         if value not in allowed:
             raise InputError(key, repr(value), f"one of {', '.join(allowed)}")
+    if depth["every"] > 1 and "LBFGS" in str(config["optimizer"].get("_target_")):
+        # It learns the curvature from how the gradient changes, which a term that comes and goes
+        # would falsify.
+        raise InputError("loss.depth.every", str(depth["every"]), "1, or optimizer=adam")
 
 
 def _list(value: Any, key: str) -> list[Any]:
@@ -481,8 +543,15 @@ def _call_with(
     Raises:
         InputError: a setting that the function does not know.
     """
-    known = set(inspect.signature(function).parameters) - set(built)
+    _check_known(key, settings, _parameters(function) - set(built))
+    return function(**settings, **built)
+
+
+def _parameters(function: Callable[..., Any]) -> set[str]:
+    return set(inspect.signature(function).parameters)
+
+
+def _check_known(key: str, settings: Iterable[str], known: set[str]) -> None:
     for name in settings:
         if name not in known:
             raise InputError(f"{key}.{name}", "an unknown key", nearest(name, known))
-    return function(**settings, **built)

@@ -165,3 +165,80 @@ def depth_loss(predicted: Tensor, target: Tensor) -> Tensor:
         A scalar, 0 or more.
     """
     return (_full(predicted) - _full(target)).square().mean()
+
+
+# Least scale in `align`, as a share of the one that would give both maps the same spread.
+SMALLEST_SCALE = 0.1
+
+
+def align(predicted: Tensor, target: Tensor) -> Tensor:
+    """Scale and shift a map so that it is nearest to another: s p + o of least squares.
+
+    Ranftl et al. 2020 (MiDaS, arXiv 1907.01341), section 5. Differs from theirs: the scale stays
+    above a tenth of std(target) / std(predicted). Without a bound a map turned inside out would be
+    turned back and match, and with a bound at 0 it would have no gradient to be put right by.
+
+    Args:
+        predicted: p, (B, 1, H, W), of any scale and offset.
+        target: (B, 1, H, W).
+
+    Returns:
+        s p + o, (B, 1, H, W); where p is constant, the target's mean.
+    """
+    predicted, target = _full(predicted), _full(target)
+    p = predicted - predicted.mean((2, 3), keepdim=True)
+    offset = target.mean((2, 3), keepdim=True)
+    t = target - offset
+    # A map that varies by less than a ten-thousandth of its values counts as constant.
+    floor = 1e-8 * predicted.detach().square().mean((2, 3), keepdim=True)
+    floor = floor.clamp(min=torch.finfo(floor.dtype).tiny)
+    variance = torch.maximum(p.square().mean((2, 3), keepdim=True), floor)
+    scale = (p * t).mean((2, 3), keepdim=True) / variance
+    least = SMALLEST_SCALE * (t.square().mean((2, 3), keepdim=True) / variance).sqrt()
+    return torch.maximum(scale, least) * p + offset
+
+
+def aligned_depth_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """The part of the target's variance that the aligned prediction leaves unexplained.
+
+    mean((s p + o - t)^2) / var(t), 1 - r^2 with r the correlation of the two. Depth networks know
+    depth up to scale and offset (Ranftl et al. 2020); this is blind to both, and without a unit, so
+    that a weight means the same with every network and picture.
+
+    Args:
+        predicted: phi(pastiche), disparity, (B, 1, H, W).
+        target: phi(original), disparity, same shape, not constant.
+
+    Returns:
+        A scalar, 0 for a match, 1 for a constant, up to about 1.2 for a map turned inside out.
+    """
+    target = _full(target)
+    variance = (target - target.mean((2, 3), keepdim=True)).square().mean((2, 3))
+    error = (align(predicted, target) - target).square().mean((2, 3))
+    return (error / variance).mean()
+
+
+def depth_gradient_loss(predicted: Tensor, target: Tensor, scales: int = 4) -> Tensor:
+    """Edges of the aligned prediction against the target's, at several scales.
+
+    sum over scales of mean |d(R_k)/dx| + mean |d(R_k)/dy|, with R = (s p + o - t) / std(t) and R_k
+    every 2^k-th point of it (Ranftl et al. 2020, equation 11; Li and Snavely 2018).
+
+    Args:
+        predicted: phi(pastiche), disparity, (B, 1, H, W).
+        target: phi(original), disparity, same shape, not constant.
+        scales: how many; a scale with no two points side by side adds nothing.
+
+    Returns:
+        A scalar, 0 or more.
+    """
+    target = _full(target)
+    spread = (target - target.mean((2, 3), keepdim=True)).square().mean((2, 3), keepdim=True).sqrt()
+    residual = (align(predicted, target) - target) / spread
+    total = residual.new_zeros(())
+    for k in range(scales):
+        at_scale = residual[:, :, :: 2**k, :: 2**k]
+        for difference in (at_scale.diff(dim=2), at_scale.diff(dim=3)):
+            if difference.numel():
+                total = total + difference.abs().mean()
+    return total

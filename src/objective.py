@@ -13,16 +13,19 @@ from torch import Tensor
 
 from src import losses, masks
 from src.backbones import Backbone
+from src.depth_nets import DepthNet
 from src.errors import InputError
 from src.losses import Normalizer
 
 Features = Mapping[str, Tensor]
 Reduction = Literal["sum", "mean"]
+DepthMode = Literal["aligned", "raw"]
+DEPTH_MODES: tuple[DepthMode, ...] = ("aligned", "raw")
 REDUCTIONS: tuple[Reduction, ...] = ("sum", "mean")
 
 
 class Term(Protocol):
-    """One term of the loss. A new one is a class with these four and a line in `config.py`.
+    """One term of the loss. A new one is a class with these five and a line in `config.py`.
 
     Attributes:
         name: its column in terms.csv.
@@ -37,11 +40,22 @@ class Term(Protocol):
     def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
         """Its unweighted value under its own name, and its parts, for the report only."""
 
+    def factor(self, step: int) -> float:
+        """What its weight is multiplied by at a step; at 0 it is not computed."""
+
     def to(self, device: torch.device) -> None:
         """Move the targets to a device."""
 
 
-class ContentTerm:
+class Steady:
+    """A term that weighs the same at every step."""
+
+    def factor(self, step: int) -> float:
+        """1 at every step."""
+        return 1.0
+
+
+class ContentTerm(Steady):
     """alpha L_content: the features of the content, kept (paper, 3.1; masked: 3.2).
 
     Args:
@@ -96,7 +110,7 @@ class Style:
     mask: Tensor | None = None
 
 
-class StyleTerm:
+class StyleTerm(Steady):
     """beta L_style, with L_style = sum over styles of w sum_l omega_l E_l (paper, 3.1, 3.2, 5.2).
 
     Args:
@@ -172,7 +186,7 @@ class StyleTerm:
         return {self.name: total, **parts}
 
 
-class TotalVariationTerm:
+class TotalVariationTerm(Steady):
     """gamma L_tv: calm between neighbouring pixels (paper, 3.1).
 
     Args:
@@ -196,6 +210,71 @@ class TotalVariationTerm:
         return {self.name: value / pastiche.numel() if self._mean else value}
 
 
+class DepthTerm:
+    """gamma L_depth: the pastiche's depth, kept close to the content's (paper, 3.3).
+
+    What is compared is disparity, inverse depth: it is what the networks give, and of depth in
+    metres the farthest points, which are known least, would decide (see `loss.depth.mode`).
+
+    Args:
+        net: the depth network.
+        target: (1, 1, H, W), the content's disparity by that network.
+        weight: gamma.
+        mode: "aligned" compares up to scale and shift, "raw" is the paper's squared difference.
+        gradient: what `losses.depth_gradient_loss` is weighed by inside the term.
+        warmup: steps in which the weight grows from 0 to all of it, in equal steps.
+        every: the network looks at every k-th step only, with k times the weight.
+
+    Raises:
+        InputError: the target is the same everywhere, so that nothing can be compared with it.
+    """
+
+    name = "depth"
+
+    def __init__(
+        self,
+        net: DepthNet,
+        target: Tensor,
+        weight: float,
+        mode: DepthMode = "aligned",
+        gradient: float = 0.0,
+        warmup: int = 0,
+        every: int = 1,
+    ) -> None:
+        if not float(target.max() - target.min()) > 0:
+            raise InputError(
+                "content",
+                f"a picture whose depth {net.name} finds the same everywhere",
+                "a picture of something near and something far, or loss.depth.weight=null",
+            )
+        self.weight = weight
+        self.layers = list(net.layers)
+        self._net, self._target = net, target
+        self._loss = losses.aligned_depth_loss if mode == "aligned" else losses.depth_loss
+        self._gradient = gradient
+        self._warmup, self._every = warmup, every
+
+    def factor(self, step: int) -> float:
+        """0 between the steps that are looked at, `every` at those, less during the warm-up."""
+        if step % self._every:
+            return 0.0
+        return self._every * min(1.0, (step + 1) / max(self._warmup, 1))
+
+    def to(self, device: torch.device) -> None:
+        """Move the network and its target to a device."""
+        self._net.to(device)
+        self._target = self._target.to(device)
+
+    def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
+        """The loss of the two disparities; with `gradient` its edges' part, too."""
+        disparity = self._net.disparity(pastiche, features)
+        value = self._loss(disparity, self._target)
+        if not self._gradient:
+            return {self.name: value}
+        edges = losses.depth_gradient_loss(disparity, self._target)
+        return {self.name: value + self._gradient * edges, f"{self.name}_gradient": edges}
+
+
 class Objective:
     """L_total, the weighted sum of terms, from one pass through the network (paper, 3.1).
 
@@ -208,6 +287,7 @@ class Objective:
         self._backbone = backbone
         self._terms = list(terms)
         self._layers = list(dict.fromkeys(layer for term in terms for layer in term.layers))
+        self._latest: dict[str, dict[str, Tensor]] = {}  # of terms that rest at some steps
 
     def to(self, device: torch.device) -> "Objective":
         """Move the network and all targets to a device."""
@@ -216,24 +296,35 @@ class Objective:
             term.to(device)
         return self
 
-    def __call__(self, pastiche: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, pastiche: Tensor, step: int | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The total, and every term's unweighted value.
 
         Args:
             pastiche: (1, 3, H, W) RGB in [0, 1].
+            step: the step at hand, for terms whose weight changes with it; None counts every term
+                with its whole weight.
 
         Returns:
-            A scalar with a gradient, and detached scalars by name.
+            A scalar with a gradient, and detached scalars by name; of a term that rests at this
+            step the latest.
         """
         features = self._backbone.features(pastiche, self._layers)
         total = pastiche.new_zeros(())
         values: dict[str, Tensor] = {}
         for term in self._terms:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and term.weight != 0):
+            factor = 1.0 if step is None else term.factor(step)
+            if factor == 0 and term.name in self._latest:
+                values |= self._latest[term.name]
+                continue
+            weight = factor * term.weight
+            with torch.set_grad_enabled(torch.is_grad_enabled() and weight != 0):
                 parts = term(pastiche, features)
-            if term.weight != 0:
-                total = total + term.weight * parts[term.name]
-            values |= {name: value.detach() for name, value in parts.items()}
+            if weight != 0:
+                total = total + weight * parts[term.name]
+            self._latest[term.name] = {name: value.detach() for name, value in parts.items()}
+            values |= self._latest[term.name]
         return total, values
 
 

@@ -101,6 +101,10 @@ def _stylize(
         pastiche = folder.picture("pastiche.png", job.stylization.pastiche, job.alpha)
         interrupted = trainer.global_step < config["steps"]
         tracker.picture("pastiche", job.stylization.pastiche, trainer.global_step)
+        if job.look is not None:
+            depth = job.look(job.stylization.pastiche)
+            folder.picture("depth_pastiche.png", depth)
+            tracker.picture("depth_pastiche", depth, trainer.global_step)
         summary = {
             "experiment": config["name"],
             "status": "interrupted" if interrupted else "done",
@@ -112,6 +116,9 @@ def _stylize(
             "size": list(job.stylization.pastiche.shape[-2:]),
             "seed": config["seed"],
             "backbone": str(config["backbone"]["_target_"]).rpartition(".")[2],
+            "depth_net": None
+            if job.look is None
+            else config["depth_net"]["_target_"].split(".")[-1],
             "total": terms.total,
             "terms": terms.terms,
             "found": job.found,

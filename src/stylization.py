@@ -64,7 +64,7 @@ class Stylization(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """The total with its gradient, and the unweighted terms for the callbacks."""
-        total, terms = self.objective(self.pastiche)
+        total, terms = self.objective(self.pastiche, self.global_step)
         return {"loss": total, "terms": terms}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

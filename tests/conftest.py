@@ -38,6 +38,14 @@ def nothing_left_behind() -> Iterator[None]:
     assert not left, f"tests left {', '.join(sorted(left))} in {ROOT}"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Estimated depths of the tests are not kept among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real pictures and weights beside the project, which no checkout carries."""

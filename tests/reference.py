@@ -111,3 +111,40 @@ def variance_between(values: Array, threshold: float) -> float:
     if not len(near) or not len(far):
         return 0.0
     return len(near) * len(far) / len(values) ** 2 * (far.mean() - near.mean()) ** 2
+
+
+def align(predicted: Array, target: Array, smallest: float = 0.1) -> Array:
+    """Least squares scale and shift, image by image, the scale bounded from below."""
+    aligned = np.zeros_like(predicted)
+    for b in range(len(predicted)):
+        p, t = predicted[b, 0].ravel(), target[b, 0].ravel()
+        design = np.stack([p, np.ones_like(p)], axis=1)
+        scale = np.linalg.lstsq(design, t, rcond=None)[0][0]
+        scale = max(scale, smallest * t.std() / p.std())
+        aligned[b, 0] = scale * predicted[b, 0] + (t.mean() - scale * p.mean())
+    return aligned
+
+
+def aligned_depth_loss(predicted: Array, target: Array) -> float:
+    losses = []
+    for p, t in zip(align(predicted, target), target, strict=True):
+        unexplained = sum((p[i] - t[i]) ** 2 for i in np.ndindex(t.shape))
+        losses.append(unexplained / sum((x - t.mean()) ** 2 for x in t.ravel()))
+    return sum(losses) / len(losses)
+
+
+def depth_gradient_loss(predicted: Array, target: Array, scales: int = 4) -> float:
+    """Of a batch: means over all neighbours of all its images."""
+    aligned, total = align(predicted, target), 0.0
+    for k in range(scales):
+        down, across = [], []
+        for p, t in zip(aligned[:, 0], target[:, 0], strict=True):
+            residual = (p - t)[:: 2**k, :: 2**k] / t.std()
+            height, width = residual.shape
+            for y, x in np.ndindex(height, width):
+                if y + 1 < height:
+                    down.append(abs(residual[y + 1, x] - residual[y, x]))
+                if x + 1 < width:
+                    across.append(abs(residual[y, x + 1] - residual[y, x]))
+        total += sum(sum(part) / len(part) for part in (down, across) if part)
+    return total

@@ -3,6 +3,7 @@
 import csv
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from torch import nn
 
 from src.backbones.chain import Backbone, Preprocessing
 from src.config import CONF
+from src.depth_nets import DepthNet
 from src.run import stylize
 
 # The smallest real run: VGG-19, the built-in photo and painting, three steps.
 SMALL = ("size=48", "steps=3", "tracking=off", "trainer.accelerator=cpu")
+# A depth network of no weight, instead of the one that the configuration names.
+TINY_DEPTH = ("depth_net._target_=tests.running.TinyDepthNet",)
 
 
 def compose(*overrides: str) -> DictConfig:
@@ -58,3 +62,29 @@ def tiny_backbone() -> Backbone:
         ("relu2", nn.ReLU()),
     ]
     return Backbone(layers, Preprocessing((0.5,) * 3, (0.25,) * 3), "tiny")
+
+
+class TinyDepthNet(DepthNet):
+    """Bright is near: the blurred brightness of a picture, or of features where it shares them.
+
+    Args:
+        layer: of the style network whose features it reads; None for the picture.
+        weights: it has none.
+    """
+
+    smallest_side = 8
+
+    def __init__(self, layer: str | None = None, weights: None = None) -> None:
+        super().__init__(nn.AvgPool2d(5, stride=1, padding=2), "tiny")
+        self._layer = layer
+        self.looked = 0
+
+    def share(self, backbone: Backbone) -> None:
+        if self._layer is not None:
+            self.layers = [self._layer]
+
+    def disparity(self, image: torch.Tensor, features: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        self.looked += 1
+        source = features.get(self._layer or "", image)
+        bright = self.module(source.mean(1, keepdim=True))
+        return nn.functional.interpolate(bright, image.shape[-2:], mode="bilinear")

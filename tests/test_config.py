@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,11 +14,11 @@ from src.backbones import chain
 from src.config import CONF, build, config_hash, experiments, identify, resolve
 from src.errors import InputError
 from src.weights import State
-from tests.running import SMALL, compose
+from tests.running import SMALL, TINY_DEPTH, TinyDepthNet, compose
 
 GROUPS = {
     group: sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    for group in ("loss", "mask", "optimizer", "trainer", "tracking", "styles")
+    for group in ("loss", "mask", "depth_net", "optimizer", "trainer", "tracking", "styles")
 }
 
 
@@ -135,6 +136,74 @@ def test_auto_is_the_threshold_of_this_pictures_depth() -> None:
     assert torch.equal(mask, (depth >= made.found["auto"]).float())
 
 
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture without depth, brighter to the left."""
+    pixels = np.random.default_rng(0).integers(0, 20, (32, 48, 3), np.uint8)
+    pixels += np.linspace(150, 0, 48).astype(np.uint8)[:, None]
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_photo_without_depth_has_its_depth_estimated(
+    photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(photo.parent / "cache"))
+    made = job("+experiment=masked_style", f"content={photo}", *TINY_DEPTH)
+    depth = made.pictures["depth"]
+    assert depth[..., :8].mean() < 0.2  # bright is near
+    assert depth[..., -8:].mean() > 0.7
+    assert (depth.min(), depth.max()) == (0, 1)
+    assert 0 < made.found["auto"] < 1
+    assert "depth_estimated" not in made.pictures  # no depth term
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("estimated again")
+
+    monkeypatch.setattr(TinyDepthNet, "disparity", refuse)
+    again = job("+experiment=masked_style", f"content={photo}", *TINY_DEPTH)
+    assert torch.equal(again.pictures["depth"], depth)
+    with pytest.raises(AssertionError, match="estimated again"):  # another picture
+        job("+experiment=masked_style", f"content={photo}", "size=40", *TINY_DEPTH)
+
+
+def test_estimate_wins_over_the_depth_that_a_picture_carries() -> None:
+    carried = job("+experiment=masked_style").pictures["depth"]
+    estimated = job("+experiment=masked_style", "depth.source=estimate", *TINY_DEPTH)
+    assert not torch.allclose(estimated.pictures["depth"], carried, atol=0.1)
+
+
+@pytest.mark.parametrize("network", [TINY_DEPTH, (*TINY_DEPTH, "+depth_net.layer=relu1_1")])
+def test_depth_term_compares_with_the_contents_own_depth(network: tuple[str, ...]) -> None:
+    made = job("+experiment=depth_loss", *network)
+    _, terms = made.stylization.terms()
+    assert list(terms) == ["content", "style", "style_main", "depth", "tv"]
+    assert float(terms["depth"]) == pytest.approx(0, abs=1e-6)  # it starts from the content
+    assert made.look is not None
+    assert torch.equal(made.look(made.stylization.pastiche), made.pictures["depth_estimated"])
+    noise = job("+experiment=depth_loss", "init=noise", *network).stylization
+    total, terms = noise.objective(noise.pastiche)
+    assert terms["depth"] > 0.1
+    total.backward()
+    assert noise.pastiche.grad is not None
+
+
+def test_depth_weight_null_is_no_term_and_0_is_only_reported() -> None:
+    assert "depth" not in job("+experiment=naive").stylization.terms()[1]
+    settings = ("+experiment=naive", "init=noise", *TINY_DEPTH)
+    plain = job(*settings).stylization
+    reported = job(*settings, "loss.depth.weight=0").stylization
+    assert reported.terms()[1]["depth"] > 0
+    assert float(reported.terms()[0]) == float(plain.terms()[0])
+
+
+def test_depth_term_goes_with_masks() -> None:
+    made = job("+experiment=masked_style", "loss.depth.weight=1e4", *TINY_DEPTH)
+    assert {"mask_main", "depth", "depth_estimated"} < set(made.pictures)
+    assert "depth" in made.stylization.terms()[1]
+
+
 def test_seed_decides_the_noise() -> None:
     noise = [
         job("+experiment=naive", "init=noise", f"seed={s}").stylization.pastiche for s in (0, 0, 1)
@@ -180,6 +249,14 @@ BAD = [
     ("style=swirl", r"^style: got 'swirl'.*swirls"),
     ("styles.main.path=null", r"^styles.main.path: got nothing"),
     ("restart.step=5", r"^restart: got step 5, lr None"),
+    ("loss.depth.weight=-1", r"^loss.depth.weight: got -1; expected a number, 0 or more"),
+    ("loss.depth.gradient=yes", r"^loss.depth.gradient: got 'yes'"),
+    ("loss.depth.mode=metric", r"^loss.depth.mode: got 'metric'; expected one of aligned, raw"),
+    ("loss.depth.warmup=-1", r"^loss.depth.warmup: got -1; expected a whole number, 0 or more"),
+    ("loss.depth.every=0", r"^loss.depth.every: got 0; expected a whole number, 1 or more"),
+    ("loss.depth.every=2", r"^loss.depth.every: got 2; expected 1, or optimizer=adam"),
+    ("+loss.depth.wieght=1", r"^loss.depth.wieght: got an unknown key; expected weight, perhaps"),
+    ("depth.source=embeded", r"^depth.source: got 'embeded'; expected one of auto, file, embed"),
     ("content=nobody.jpg", r"^content: got 'nobody.jpg'.*motorcycle"),
 ]
 
@@ -189,6 +266,12 @@ def test_what_cannot_be_used_is_named(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         job("+experiment=masked_style", override)
     assert "\n" not in str(caught.value)
+
+
+def test_a_picture_too_small_for_the_depth_network_is_refused(photo: Path) -> None:
+    Image.new("RGB", (96, 12)).save(photo)
+    with pytest.raises(InputError, match=r"^size: got a picture of 48 x 6 .* at least 8 .* tiny"):
+        job("+experiment=masked_style", f"content={photo}", *TINY_DEPTH)
 
 
 def test_a_mask_that_selects_nothing_is_refused() -> None:

@@ -12,7 +12,11 @@ from torch import Tensor
 from src import losses
 from src.losses import (
     NORMALIZERS,
+    SMALLEST_SCALE,
+    align,
+    aligned_depth_loss,
     content_loss,
+    depth_gradient_loss,
     depth_loss,
     gram_matrix,
     style_loss,
@@ -449,11 +453,91 @@ def test_depth_loss_of_identical_maps_is_zero() -> None:
     assert depth_loss(depth, depth.clone()).item() == 0
 
 
+aligned_losses = pytest.mark.parametrize("loss", [aligned_depth_loss, depth_gradient_loss])
+
+
+def test_aligned_depth_loss_by_hand() -> None:
+    # Half of the target's variance is in the rows, half in the columns; the rows are predicted.
+    target = torch.tensor([[[[0.0, 1.0], [1.0, 2.0]]]])
+    predicted = torch.tensor([[[[5.0, 5.0], [8.0, 8.0]]]])
+    assert aligned_depth_loss(predicted, target).item() == pytest.approx(0.5)
+    aligned = align(predicted, target)
+    assert aligned.flatten().tolist() == pytest.approx([0.5, 0.5, 1.5, 1.5])
+    # Left over, in units of its spread, sqrt(1/2): -1/2 and 1/2 in every row.
+    assert depth_gradient_loss(predicted, target).item() == pytest.approx(2**0.5)
+
+
+@aligned_losses
+@pytest.mark.parametrize("related", [1.0, -1.0], ids=["alike", "turned inside out"])
+def test_aligned_losses_are_the_reference(
+    loss: Callable[[Tensor, Tensor], Tensor], related: float
+) -> None:
+    target = rand(2, 1, 9, 7)
+    predicted = 3 * related * target + rand(2, 1, 9, 7) + 5
+    found = loss(predicted, target)
+    assert found.shape == ()
+    expected = getattr(reference, loss.__name__)(predicted.numpy(), target.numpy())
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+
+
+@aligned_losses
+@pytest.mark.parametrize("related", [1.0, -1.0], ids=["alike", "turned inside out"])
+def test_aligned_losses_have_the_gradient_of_their_value(
+    loss: Callable[[Tensor, Tensor], Tensor], related: float
+) -> None:
+    target = rand(2, 1, 5, 4)
+    predicted = (related * target + 0.3 * rand(2, 1, 5, 4)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: loss(x, target), predicted)
+
+
+@aligned_losses
+def test_aligned_losses_are_blind_to_scale_and_shift(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    predicted, target = rand(1, 1, 8, 6), rand(1, 1, 8, 6)
+    value = loss(predicted, target).item()
+    assert loss(7 * predicted - 3, target).item() == pytest.approx(value, rel=1e-9)
+    assert loss(predicted, 0.2 * target + 4).item() == pytest.approx(value, rel=1e-9)
+    assert loss(5 * target + 1, target).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_aligned_depth_loss_is_what_correlation_leaves() -> None:
+    predicted, target = rand(1, 1, 8, 6), rand(1, 1, 8, 6)
+    predicted = predicted + target
+    r = np.corrcoef(predicted.numpy().ravel(), target.numpy().ravel())[0, 1]
+    assert aligned_depth_loss(predicted, target).item() == pytest.approx(1 - r**2, rel=1e-9)
+
+
+def test_a_map_turned_inside_out_is_no_match_and_is_put_right() -> None:
+    target = rand(1, 1, 8, 6)
+    value = aligned_depth_loss(-2 * target, target).item()
+    assert value == pytest.approx((1 + SMALLEST_SCALE) ** 2)
+    predicted = (-2 * target).requires_grad_()
+    (gradient,) = torch.autograd.grad(aligned_depth_loss(predicted, target), predicted)
+    assert aligned_depth_loss(predicted - 0.1 * gradient / gradient.norm(), target).item() < value
+
+
+@aligned_losses
+def test_a_constant_prediction_explains_nothing_and_has_a_finite_gradient(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    target = rand(1, 1, 8, 6)
+    predicted = torch.full_like(target, 3.0).requires_grad_()
+    value = loss(predicted, target)
+    value.backward()
+    assert predicted.grad is not None
+    assert predicted.grad.isfinite().all()
+    assert predicted.grad.abs().max() < 1e6
+    if loss is aligned_depth_loss:
+        assert value.item() == pytest.approx(1)
+
+
 # All of them
 
 
 @pytest.mark.parametrize(
-    "name", ["content", "masked content", "style", "masked style", "tv", "depth"]
+    "name",
+    ["content", "masked content", "style", "masked style", "tv", "depth", "aligned", "edges"],
 )
 def test_five_steps_lower_it(name: str) -> None:
     start, target, mask = rand(1, 3, 6, 6), rand(1, 3, 6, 6), rand_mask(1, 1, 6, 6)
@@ -464,5 +548,7 @@ def test_five_steps_lower_it(name: str) -> None:
         "masked style": lambda x: style_loss(gram_matrix(x, mask), gram_matrix(target)),
         "tv": total_variation,
         "depth": lambda x: depth_loss(x, target),
+        "aligned": lambda x: aligned_depth_loss(x[:, :1], target[:, :1]),
+        "edges": lambda x: depth_gradient_loss(x[:, :1], target[:, :1]),
     }
     assert lowered_by_five_steps(loss[name], start)

@@ -11,6 +11,7 @@ from src.backbones.chain import Backbone
 from src.errors import InputError
 from src.objective import (
     ContentTerm,
+    DepthTerm,
     Objective,
     Style,
     StyleTerm,
@@ -19,7 +20,7 @@ from src.objective import (
     check_size,
     sizes,
 )
-from tests.running import tiny_backbone
+from tests.running import TinyDepthNet, tiny_backbone
 
 LAYERS = ["relu1", "relu2"]
 
@@ -234,3 +235,75 @@ def test_five_steps_lower_every_term(backbone: Backbone) -> None:
             optimizer.step()
         assert values == sorted(values, reverse=True), part.name
         assert values[-1] < values[0]
+
+
+# Depth
+
+
+def depth_term(net: TinyDepthNet, **settings: float | str) -> DepthTerm:
+    return DepthTerm(net, net.disparity(picture(0), {}), 3.0, **settings)
+
+
+@pytest.mark.parametrize(
+    ("mode", "loss"), [("aligned", losses.aligned_depth_loss), ("raw", losses.depth_loss)]
+)
+def test_depth_term_is_the_loss_of_the_two_disparities(
+    mode: str, loss: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    net = TinyDepthNet()
+    content, pastiche = (net.disparity(picture(i), {}) for i in (0, 2))
+    found = depth_term(net, mode=mode)(picture(2), {})
+    assert list(found) == ["depth"]
+    assert torch.equal(found["depth"], loss(pastiche, content))
+    found = depth_term(net, mode=mode, gradient=0.5)(picture(2), {})
+    edges = losses.depth_gradient_loss(pastiche, content)
+    assert torch.equal(found["depth_gradient"], edges)
+    assert torch.equal(found["depth"], loss(pastiche, content) + 0.5 * edges)
+
+
+def test_depth_network_reads_the_features_of_the_same_pass(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = TinyDepthNet("relu1")
+    net.share(backbone)
+    passes = []
+    whole = backbone.features
+    monkeypatch.setattr(
+        backbone, "features", lambda image, layers: passes.append(layers) or whole(image, layers)
+    )
+    target = net.disparity(picture(0), whole(picture(0), ["relu1"]))
+    content = whole(picture(0), ["relu2"])
+    objective = Objective(backbone, [ContentTerm(content, 1.0), DepthTerm(net, target, 1.0)])
+    _, terms = objective(picture(2))
+    assert passes == [["relu2", "relu1"]]
+    seen = net.disparity(picture(2), whole(picture(2), ["relu1"]))
+    assert torch.equal(terms["depth"], losses.aligned_depth_loss(seen, target))
+
+
+def test_warm_up_raises_the_weight_in_equal_steps(backbone: Backbone) -> None:
+    objective = Objective(backbone, [depth_term(TinyDepthNet(), warmup=4)])
+    value = float(objective(picture(2))[1]["depth"])
+    totals = [float(objective(picture(2), step)[0]) for step in (0, 1, 3, 4, 9)]
+    assert totals == pytest.approx([3 * value * f for f in (0.25, 0.5, 1, 1, 1)])
+    assert float(objective(picture(2))[0]) == pytest.approx(3 * value)
+
+
+def test_every_second_step_the_network_looks_and_counts_twice(backbone: Backbone) -> None:
+    net = TinyDepthNet()
+    objective = Objective(backbone, [depth_term(net, every=2)])
+    net.looked = 0
+    totals, reported = [], []
+    for step in range(4):
+        total, terms = objective(picture(2 + step), step)
+        totals.append(float(total))
+        reported.append(float(terms["depth"]))
+    assert net.looked == 2
+    assert totals == pytest.approx([6 * reported[0], 0, 6 * reported[2], 0])
+    assert reported[1] == reported[0]
+    assert reported[3] == reported[2] != reported[0]
+
+
+def test_a_content_without_depth_to_compare_is_refused() -> None:
+    net = TinyDepthNet()
+    with pytest.raises(InputError, match="content: got a picture whose depth tiny finds the same"):
+        DepthTerm(net, torch.ones(1, 1, 8, 8), 1.0)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from src.errors import InputError
 from src.run import main, stylize
-from tests.running import SMALL, compose, pastiche, run, summary, terms
+from tests.running import SMALL, TINY_DEPTH, compose, pastiche, run, summary, terms
 
 ROOT = Path(__file__).parent.parent
 SMALL_ARGS = [*SMALL, "log_every=2", "picture_every=2"]
@@ -74,6 +74,23 @@ def test_a_run_leaves_every_file(tmp_path: Path) -> None:
         report
     )
     assert {"versions", "git_commit", "config_hash"} < set(report)
+
+
+def test_a_run_with_a_depth_term_leaves_what_the_network_saw(tmp_path: Path) -> None:
+    folder = run(tmp_path, "+experiment=depth_loss", "init=noise", *TINY_DEPTH)
+    with Image.open(folder / "depth_pastiche.png") as picture:
+        assert (picture.size, picture.mode) == ((48, 32), "L")
+    assert (folder / "inputs" / "depth_estimated.png").exists()
+    rows = terms(folder)
+    assert 0 < rows[-1]["depth"] < rows[0]["depth"]
+    assert summary(folder)["depth_net"] == "TinyDepthNet"
+
+
+def test_the_network_may_look_at_every_other_step_only(tmp_path: Path) -> None:
+    settings = ("+experiment=depth_loss", "init=noise", "optimizer=adam", "log_every=1")
+    folder = run(tmp_path, *settings, "loss.depth.every=2", "steps=4", *TINY_DEPTH)
+    depth = [row["depth"] for row in terms(folder)]
+    assert depth[0] == depth[1] != depth[2] == depth[3] != depth[4]
 
 
 def test_the_total_is_the_weighted_terms(tmp_path: Path) -> None:

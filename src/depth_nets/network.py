@@ -11,6 +11,9 @@ from src.backbones import Backbone
 
 KEY = "depth_net.weights"
 
+PERCENTILES = (0.01, 0.99)  # of disparity, that become the farthest and the nearest depth
+FAR_OVER_NEAR = 4.0  # how much farther than the nearest point the farthest is taken to be
+
 
 class DepthNet(ABC):
     """A frozen network from a picture to disparity, differentiable with respect to the picture.
@@ -72,3 +75,25 @@ class DepthNet(ABC):
             found.update(key.encode())
             found.update(tensor.cpu().contiguous().numpy().tobytes())
         return found.hexdigest()[:12]
+
+
+def depth_from_disparity(disparity: Tensor) -> Tensor:
+    """The program's depth, 0 near and 1 far, from disparity of unknown scale and offset.
+
+    Depth cannot be had from it without a guess: that the farthest point is `FAR_OVER_NEAR` times as
+    far away as the nearest.
+
+    Args:
+        disparity: (B, 1, H, W), larger is nearer.
+
+    Returns:
+        (B, 1, H, W) float32 in [0, 1]; 0.5 everywhere where the disparity is the same everywhere.
+    """
+    flat = disparity.float().flatten(1)
+    low, high = torch.quantile(flat, flat.new_tensor(PERCENTILES), dim=1).view(2, -1, 1, 1, 1)
+    constant = ~(high - low > 1e-6 * high.abs())
+    nearness = ((disparity - low) / (high - low).masked_fill(constant, 1)).clamp(0, 1)
+    # 1 / depth runs evenly from 1 / far to 1 / near.
+    depth = 1 / (1 + (FAR_OVER_NEAR - 1) * nearness)
+    depth = (depth - 1 / FAR_OVER_NEAR) / (1 - 1 / FAR_OVER_NEAR)
+    return torch.where(constant, torch.full_like(depth, 0.5), depth)

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 SOURCES = ("auto", "file", "embedded", "estimate")
 
+# From a picture, (1, 3, H, W) in [0, 1], to its depth, (1, 1, H, W) in [0, 1], and who says so.
+Estimator = Callable[[Tensor], tuple[Tensor, str]]
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -57,6 +60,7 @@ def load_scene(
     size: int | None = None,
     short_side: int | None = None,
     need_depth: bool = True,
+    estimate: Estimator | None = None,
 ) -> Scene:
     """Load a content picture and its depth.
 
@@ -71,7 +75,9 @@ def load_scene(
         depth_preset: a known encoding: one of `depth_files.PRESETS`.
         size: long side of what comes back, in pixels; see `images.fit`.
         short_side: short side in pixels.
-        need_depth: whether a picture without depth is an error.
+        need_depth: whether the depth of a picture that carries none is estimated, or an error
+            where nothing estimates.
+        estimate: a depth network.
 
     Raises:
         InputError: what was given cannot be used; it names the key.
@@ -100,7 +106,7 @@ def load_scene(
                 raise
             log.warning("%s", error)
     if raw is None and (need_depth or depth_source != "auto"):
-        raw = _estimate(picture.image, depth_source, found.name)
+        return _estimated(picture, depth_source, found.name, estimate)
     if raw is None:
         return Scene(picture.image, None, None, picture.alpha, found.name)
     prepared = depth_maps.prepare(raw, picture.image, "depth.path" if from_file else "content")
@@ -214,11 +220,23 @@ def _turned_like(picture: Picture, depth: RawDepth) -> RawDepth:
     return turned if same_aspect(values.shape, picture.file_size) else depth
 
 
-def _estimate(image: Tensor, source: str, name: str) -> RawDepth:
-    """The depth of a picture that carries none: here a network will be asked."""
-    carries = "" if source == "estimate" else f" and '{name}', which carries no depth"
-    raise InputError(
-        "depth.source",
-        f"{source}{carries}",
-        "depth.path=FILE with the depth of this view; estimating depth is not available yet",
+def _estimated(picture: Picture, source: str, name: str, estimate: Estimator | None) -> Scene:
+    """The scene of a picture whose depth a network guesses; nothing of it is measured."""
+    if estimate is None or source == "embedded":
+        carries = "" if source == "estimate" else f" and '{name}', which carries no depth"
+        instead = "depth.path=FILE with the depth of this view"
+        if estimate is not None:
+            instead += ", or depth.source=estimate"
+        raise InputError("depth.source", f"{source}{carries}", instead)
+    depth, by = estimate(picture.image)
+    log.info("depth of %s estimated by %s", name, by)
+    return Scene(
+        image=picture.image,
+        depth=depth,
+        valid=torch.ones_like(depth, dtype=torch.bool),
+        alpha=picture.alpha,
+        name=name,
+        depth_from=f"estimated by {by}",
+        depth_span=(0.0, 1.0),
+        depth_unit="relative",
     )
