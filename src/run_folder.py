@@ -16,6 +16,16 @@ FAILED = "FAILED"
 TERMS = "terms.csv"
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 class RunFolder:
     """Writes what a run leaves (see the README's table of files).
 
@@ -30,12 +40,7 @@ class RunFolder:
 
     def text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
-        part = self.path / f".{name}.part"
-        try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, self.path / name)
-        finally:
-            part.unlink(missing_ok=True)
+        write_text(self.path / name, text)
 
     def json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a table as JSON."""
@@ -68,6 +73,7 @@ class TermsFile:
         if earlier is not None and earlier.is_file():
             with earlier.open(newline="", encoding="utf-8") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < start]
+        self._path.unlink(missing_ok=True)  # of another run in this folder
 
     def add(self, step: int, total: float, terms: Mapping[str, float]) -> None:
         """Append a row and hand it to the disk."""

