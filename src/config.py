@@ -283,6 +283,9 @@ def build(config: Config) -> Job:
             term = _call_with("loss.depth", DepthTerm, loss["depth"], net=net, target=disparity)
             terms.insert(2, term)
             look = partial(_look, net)
+    _check_objectives(
+        config["objectives"], [*(t.name for t in terms), *(f"style_{name}" for name in styles)]
+    )
     stylization = Stylization(
         Objective(backbone, terms),
         _start(config, scene.image),
@@ -579,9 +582,19 @@ def _check_numbers(config: Config) -> None:
         raise InputError("loss.depth.every", str(depth["every"]), "1, or optimizer=adam")
 
 
+def _check_objectives(objectives: Any, terms: Iterable[str]) -> None:
+    known = ["total", *terms]
+    if objectives is None:
+        return
+    for name in _list(objectives, "objectives"):
+        if name not in known:
+            got = f"{name!r}, a term that this run does not have"
+            raise InputError("objectives", got, nearest(str(name), known))
+
+
 def _list(value: Any, key: str) -> list[Any]:
     if not isinstance(value, list) or not value:
-        raise InputError(key, repr(value), "a list of at least one layer: [relu4_2]")
+        raise InputError(key, repr(value), "a list of at least one, in square brackets")
     return value
 
 

@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import config as configuration
 from src import sweep as sweeps
-from src.lightning import Trainer, quiet, seed_everything
-from src.memory import keep_freed_memory
+from src.lightning import LightningEnvironment, Trainer, quiet, seed_everything
+from src.memory import keep_freed_memory, release
 from src.run_folder import RunFolder, TermsFile
 from src.tracking import Clock, Identity, Pictures, ProgressBar, StopOnSignal, Terms, tracked
 
@@ -91,6 +91,7 @@ def _stylize(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            plugins=[LightningEnvironment()],  # one process: else SLURM's would want to be srun
             callbacks=[
                 clock,
                 terms,
@@ -131,12 +132,14 @@ def _stylize(
         }
         folder.json("summary.json", summary)
         tracker.summary({**summary, **terms.terms})
+        values = {"total": terms.total, **terms.terms}
+        tracker.row(identity.name, job.stylization.pastiche, values)
     print(f"{'interrupted' if interrupted else 'done'}: {pastiche}", flush=True)
     if interrupted:
         raise KeyboardInterrupt
     if config["objectives"] is None:
         return terms.total
-    return tuple({"total": terms.total, **terms.terms}[name] for name in config["objectives"])
+    return tuple(values[name] for name in config["objectives"])
 
 
 def _write_config(cfg: DictConfig, folder: RunFolder) -> None:
@@ -183,13 +186,17 @@ def _job(cfg: DictConfig) -> float | tuple[float, ...]:
     sweep = Path(facts.sweep.dir) if facts.mode == hydra.types.RunMode.MULTIRUN else None
     if sweep is not None:
         overrides = sweeps.varied_overrides(sweep, overrides)
-    return stylize(
-        cfg,
-        Path(facts.runtime.output_dir),
-        began=time.time() if later_job else process_start(),
-        overrides=overrides,
-        sweep=None if sweep is None else sweep.name,
-    )
+    try:
+        return stylize(
+            cfg,
+            Path(facts.runtime.output_dir),
+            began=time.time() if later_job else process_start(),
+            overrides=overrides,
+            sweep=None if sweep is None else sweep.name,
+        )
+    finally:
+        if sweep is not None:
+            release()
 
 
 def _with_config_copied(arguments: list[str], folder: Path) -> list[str]:
