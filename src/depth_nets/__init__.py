@@ -1,6 +1,14 @@
 """Monocular depth networks, one per file: a picture in, its disparity out, differentiable."""
 
+from src.depth_nets.depth_anything import depth_anything_v2
 from src.depth_nets.estimates import estimate_depth
+from src.depth_nets.monodepth2 import monodepth2
 from src.depth_nets.network import DepthNet, depth_from_disparity
 
-__all__ = ["DepthNet", "depth_from_disparity", "estimate_depth"]
+__all__ = [
+    "DepthNet",
+    "depth_anything_v2",
+    "depth_from_disparity",
+    "estimate_depth",
+    "monodepth2",
+]

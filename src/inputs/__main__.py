@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from src import depth_nets
 from src.errors import InputError
 from src.inputs import load_scene, samples
 
@@ -82,13 +85,19 @@ def _list(options: dict[str, Any]) -> None:
     print(f"sheet: {out}")
 
 
+def _estimate(image: Tensor) -> tuple[Tensor, str]:
+    """The depth of a picture that carries none, by the network that ships with the program."""
+    net = depth_nets.vgg_head()
+    return depth_nets.estimate_depth(net, image), net.name
+
+
 def _preview(picture: str, options: dict[str, Any]) -> None:
     from src.inputs import preview
 
     out = options.pop("out", None)
     if not options.keys() & {"size", "short_side"}:
         options["size"] = 512
-    scene = load_scene(picture, **options)
+    scene = load_scene(picture, **options, estimate=_estimate)
     print(f"depth: {scene.depth_from}")
     out = out or FOLDER / f"preview_{scene.name}.png"
     preview.write(preview.preview(scene), out)

@@ -44,12 +44,14 @@ def preview(scene: Scene) -> Image.Image:
     assert depth is not None
     assert valid is not None
     threshold = masks.auto_threshold(depth, valid)
-    measured = f"{valid.float().mean().item():.0%}"
+    measured = f"measured: {valid.float().mean().item():.0%}"
+    if scene.depth_from.startswith("estimated"):
+        measured = scene.depth_from
     rows: list[list[Tile]] = [
         [
             (f"{scene.name}: content", _picture(scene.image)),
             ("depth: black 0 is near, white 1 is far", _picture(depth)),
-            (f"measured: {measured}", _picture(valid.float())),
+            (measured, _picture(valid.float())),
             (f"histogram of depth; auto = {threshold:.2f}", _histogram(scene, threshold)),
         ]
     ]
