@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +53,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
 # For the files in conf/ and sweeps/, which would otherwise have to be started from one folder.
 OmegaConf.register_new_resolver("project", lambda: str(PROJECT), replace=True)
+OmegaConf.register_new_resolver("cores", lambda n=-1: cores(n), replace=True)
 DEFAULT_SIZE = 512
 # Keys that cannot change a pastiche: two runs that differ in these alone are the same experiment.
 WITHOUT_EFFECT = (
@@ -90,6 +92,14 @@ class Job:
     pictures: dict[str, Tensor]
     found: dict[str, float]
     look: Callable[[Tensor], Tensor] | None = None
+
+
+def cores(wanted: int = -1) -> int:
+    """A number of cores; as joblib counts, -1 is all that this process may use."""
+    if wanted > 0:
+        return wanted
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def compose(*overrides: str) -> Config:

@@ -251,4 +251,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Launchers send the job to other processes, which know this file as src.run alone.
+    from src import run
+
+    run.main()
