@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -162,6 +163,9 @@ def explain(error: Exception, arguments: Iterable[str]) -> str:
             if "=" in argument and not key.startswith("hydra") and key not in known_keys:
                 return str(InputError(key, "an unknown key", nearest(key, known_keys)))
         return str(_no_experiment())
+    if type(error).__module__.startswith(("sqlalchemy", "optuna")):
+        got = f"a study that cannot be used ({str(error).splitlines()[0]})"
+        return str(InputError("hydra.sweeper.storage", got, "a whole one that nobody else holds"))
     if isinstance(error, OSError) and error.strerror:
         file = error.filename2 or error.filename
         where = f"{file} ({error.strerror})" if file else error.strerror
@@ -209,7 +213,7 @@ def identify(config: Config, overrides: Iterable[str] = (), sweep: str | None = 
         sweep: the sweep's folder name, where it belongs to one.
     """
     same = ("+experiment=", "+sweep=", "tracking", "output_dir", "resume=")
-    varied = [o.replace("_target_:src.masks.", "") for o in overrides if not o.startswith(same)]
+    varied = [_short(override) for override in overrides if not override.startswith(same)]
     name = config["name"]
     target = str(config["backbone"].get("_target_", "")).rpartition(".")[2]
     used = [config["loss"]["content"]["mask"], *(s.get("mask") for s in config["styles"].values())]
@@ -223,6 +227,12 @@ def identify(config: Config, overrides: Iterable[str] = (), sweep: str | None = 
         job_type="sweep" if sweep else "single",
         tags=[tag[:64] for tag in tags],
     )
+
+
+def _short(override: str) -> str:
+    """An override as a name shows it: masks by their function, numbers to four digits."""
+    text = override.replace("_target_:src.masks.", "")
+    return re.sub(r"\d+\.\d{4,}(e[+-]?\d+)?", lambda found: f"{float(found[0]):.4g}", text)
 
 
 def build(config: Config) -> Job:
