@@ -123,6 +123,7 @@ def resolve(cfg: DictConfig) -> Config:
     known = _base_keys()
     for key in cfg:
         if key not in known and key != "hydra":
+            known |= {"experiment", "sweep"}
             raise InputError(str(key), "an unknown key", nearest(str(key), known))
     for group in _groups():
         if not OmegaConf.is_dict(cfg.get(group)):

@@ -159,8 +159,9 @@ def prepared(arguments: Sequence[str]) -> Command:
     given = list(arguments)
     if any(_key(argument) == RESUME for argument in given):
         return _resumed(given)
-    # What is named last wins: a sweep says what differs from the experiment.
-    given.sort(key=lambda argument: _key(argument) == "sweep" and "=" in argument)
+    # Hydra takes flags first only. Of groups the last wins: a sweep says how it differs from the
+    # experiment.
+    given.sort(key=lambda a: (a not in ("-m", "--multirun"), _key(a) == "sweep" and "=" in a))
     if "folder" in _values(given, "sweep"):
         given = [_every_picture(a) if _key(a) == "content" else a for a in given]
     return Command(given)
