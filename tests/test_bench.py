@@ -1,0 +1,67 @@
+"""The bench: that what is compared is the same work, and that what is timed is what it says."""
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from src import bench, config
+from src.peer import Peer
+
+SIZE = 48
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return bench.pictures(SIZE, tmp_path_factory.mktemp("peer"))
+
+
+def test_our_objective_with_the_peers_weights_is_the_peers_loss(files: dict[str, Path]) -> None:
+    settings = bench.like(files, SIZE)
+    ours = config.build(config.compose(*settings, "init=noise", "tracking=off")).stylization
+    picture = ours.pastiche.detach()
+    peer = Peer(files["content"], files["style"], "adam")
+    assert float(ours.terms()[0]) == pytest.approx(peer.loss(picture), rel=1e-4)
+    before = peer.loss()
+    assert before != pytest.approx(peer.loss(picture), rel=0.1)
+    peer.step()
+    assert peer.loss() < before
+
+
+def test_time_to_peer_is_ours_to_its_loss_over_its_own() -> None:
+    found = bench.time_to_peer("adam", SIZE, 8)
+    assert found["loss"] <= found["peer_loss"]
+    assert 0 < found["steps"] < 8
+    assert found["ratio"] == found["seconds"] / found["peer_seconds"]
+    assert 0 < found["seconds"] < 60
+
+
+def test_a_loss_that_is_not_reached_takes_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Peer, "loss", lambda self: 0.0)
+    assert bench.time_to_peer("adam", SIZE, 2)["ratio"] == math.inf
+
+
+def test_steps_are_timed_in_turn() -> None:
+    seconds = bench.steps(SIZE, 2)
+    assert set(seconds) == {"bare", "step", "peer", *bench.EXPERIMENTS, "monodepth2"}
+    assert all(len(values) == 2 and min(values) > 0 for values in seconds.values())
+    assert set(bench.OVER_NAIVE) <= set(seconds)
+
+
+def test_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
+    seconds = {"a": [1.0, 9.0, 4.0], "b": [1.0, 3.0, 2.0]}
+    assert bench.ratio(seconds, "a", "b") == 2
+
+
+def test_peak_memory_is_that_of_the_process_alone() -> None:
+    small = bench._run(["-c", "pass"])
+    large = bench._run(["-c", "x = bytearray(300 * 2**20); x[::4096] = x[::4096]"])
+    assert large - small == pytest.approx(300 / 1024, rel=0.1)
+
+
+@pytest.mark.slow
+def test_quick_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "--quick", f"--output-dir={tmp_path}"])
+    bench.main()
+    assert len(list(tmp_path.glob("bench/*/bench.json"))) == 1
