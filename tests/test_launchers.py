@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 
+from src.config import CONF
 from src.sweep import EARLIER, outcome
 from tests.running import SMALL, run, summary
 
@@ -72,15 +75,10 @@ def test_every_launcher_has_a_file() -> None:
 def test_a_launcher_composes_and_says_how_to_use_it(name: str) -> None:
     text = (ROOT / "conf" / "hydra" / "launcher" / f"{name}.yaml").read_text()
     assert f"hydra/launcher={name}" in text.splitlines()[0]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "src.run", "+experiment=naive"]
-        + [f"hydra/launcher={name}", "--cfg", "hydra", "-p", "hydra.launcher"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    composed, ours = yaml.safe_load(done.stdout), yaml.safe_load(text)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        override = f"hydra/launcher={name}"
+        made = hydra_compose("config", ["+experiment=naive", override], return_hydra_config=True)
+    composed, ours = made.hydra.launcher, yaml.safe_load(text)
     assert set(ours) - {"defaults"} <= set(composed)
     assert composed["_target_"].startswith("hydra_plugins.")
 
