@@ -89,7 +89,21 @@ class WandbTracker(NoTracker):
 
         columns: list[str | int] = ["run", "pastiche", *values]
         data = [[name, wandb.Image(to_uint8(image)), *values.values()]]
-        run.log({"result": wandb.Table(columns=columns, data=data)})
+        # A table waits for its upload in the user's home, unless it is told to in the run's folder.
+        with _environment("WANDB_DATA_DIR", str(Path(run.dir).parent)):
+            run.log({"result": wandb.Table(columns=columns, data=data)})
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """A variable for a while; one that the user set stays."""
+    missing = name not in os.environ
+    os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        if missing:
+            del os.environ[name]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from google.protobuf.message import DecodeError
 from PIL import Image
 
 from src.errors import InputError
@@ -43,10 +45,17 @@ def records(folder: Path) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    for data in logged_bytes(path):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        yield record
+    deadline = time.time() + 20
+    while True:  # W&B's own process writes it, sometimes a little after the run has ended
+        try:
+            found = [wandb_internal_pb2.Record.FromString(data) for data in logged_bytes(path)]
+        except (DecodeError, struct.error):
+            found = []
+        if any(record.WhichOneof("record_type") == "exit" for record in found):
+            break
+        assert time.time() < deadline, f"{path} does not end"
+        time.sleep(0.05)
+    yield from found
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
@@ -128,6 +137,22 @@ def test_wandb_has_the_resolved_config_and_the_summary(tracked_run: Path) -> Non
     assert numbers["status"] == "done"
     assert numbers["content"] == summary(tracked_run)["terms"]["content"]
     assert exit_code(tracked_run) == 0
+
+
+def test_wandb_has_a_table_row_with_the_picture_and_its_numbers(tracked_run: Path) -> None:
+    (table,) = [row["result"] for row in history(tracked_run) if "result" in row]
+    assert (table["_type"], table["nrows"]) == ("table-file", 1)
+    # What the table holds waits for its upload beside the rest of the run.
+    waiting = list(tracked_run.glob("wandb/offline-run-*/artifacts/staging/*"))
+    (shown,) = [path for path in waiting if path.read_bytes().startswith(b"\x89PNG")]
+    content = json.loads(next(p for p in waiting if p != shown).read_text())
+    assert content["columns"][:4] == ["run", "pastiche", "total", "content"]
+    ((name, picture, total, *values),) = content["data"]
+    report = summary(tracked_run)
+    assert (name, picture["_type"]) == ("masked_style motorcycle", "image-file")
+    assert (total, values) == (report["total"], list(report["terms"].values()))
+    expected = np.asarray(Image.open(tracked_run / "pastiche.png"))
+    assert np.array_equal(np.asarray(Image.open(shown)), expected)
 
 
 def test_a_failed_run_is_marked_failed(tmp_path: Path) -> None:
