@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from src.images import save_png
+from src.runs import CHECKPOINT, FAILED, TERMS, write_text
 
-CHECKPOINT = "last.ckpt"
-FAILED = "FAILED"
-TERMS = "terms.csv"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+__all__ = ["CHECKPOINT", "FAILED", "TERMS", "RunFolder", "TermsFile"]
 
 
 class RunFolder:

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from src import config as configuration
 from src.errors import InputError
 from src.inputs.pictures import pictures_in
-from src.run_folder import CHECKPOINT, FAILED, write_text
+from src.runs import CHECKPOINT, FAILED, PASTICHE, SWEEP, Run, write_text
 
 log = logging.getLogger(__name__)
 
@@ -88,26 +88,20 @@ def varied_overrides(folder: Path, overrides: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: `done`, `failed`, `interrupted`, `killed` or `missing`; and why."""
+    """What became of a job: a run's status, or "missing"; and why it is not done, if it began."""
 
     status: str
     reason: str = ""
 
 
 def outcome(folder: Path) -> Outcome:
-    """What a job's folder says of it. A broken file says nothing."""
-    try:
-        status = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["status"]
-    except (OSError, ValueError, KeyError, TypeError):
-        status = None
-    if status == "done" and (folder / "pastiche.png").is_file():
-        return Outcome("done")
-    if (folder / FAILED).is_file():
-        reason = (folder / FAILED).read_text(encoding="utf-8", errors="replace")
-        return Outcome("failed", " ".join(reason.split()))
-    if status == "interrupted":
-        return Outcome("interrupted", "it was interrupted")
-    return Outcome("killed", "its process was ended") if folder.is_dir() else Outcome("missing")
+    """What a job's folder says of it."""
+    run = Run(folder)
+    if not folder.is_dir():
+        return Outcome("missing", "it was not reached")
+    if run.status == "done" and run.pastiche is None:
+        return Outcome("unfinished", f"no {PASTICHE}")
+    return Outcome(run.status, run.reason)
 
 
 def set_aside(folder: Path) -> Path | None:
@@ -117,7 +111,7 @@ def set_aside(folder: Path) -> Path | None:
         Where it is now, if the next attempt can go on from its checkpoint: not where it failed,
         nor where all of its steps were made.
     """
-    stopped = outcome(folder).status in ("interrupted", "killed")
+    stopped = outcome(folder).status in ("interrupted", "unfinished")
     earlier = folder.parent / EARLIER
     earlier.mkdir(exist_ok=True)
     number = 1
@@ -125,16 +119,14 @@ def set_aside(folder: Path) -> Path | None:
         number += 1
     aside = earlier / f"{folder.name}_{number}"
     os.rename(folder, aside)
-    return aside if stopped and _has_steps_left(aside) else None
+    return aside if stopped and _has_steps_left(Run(aside)) else None
 
 
-def _has_steps_left(folder: Path) -> bool:
-    try:
-        steps = int(OmegaConf.select(OmegaConf.load(folder / "config.yaml"), "steps"))
-        last_row = (folder / "terms.csv").read_text(encoding="utf-8").splitlines()[-1]
-        return (folder / CHECKPOINT).is_file() and int(last_row.partition(",")[0]) < steps
-    except Exception:  # half of a folder: begin anew
+def _has_steps_left(run: Run) -> bool:
+    steps, wanted = run.terms.get("step", []), run.config.get("steps")
+    if not (run.path / CHECKPOINT).is_file() or not isinstance(wanted, int):
         return False
+    return bool(steps) and steps[-1] < wanted
 
 
 @dataclass(frozen=True)
@@ -254,6 +246,8 @@ class Sweep:
             self.record.search = int(config.hydra.sweeper.n_trials)
         self.folder = folder
         self.record.write(folder)
+        if not (folder / SWEEP).exists():  # not every sweeper writes it
+            OmegaConf.save(config, folder / SWEEP)
 
     def close(self) -> None:
         """Let the folder go."""
@@ -306,7 +300,7 @@ class Sweep:
         reasons: dict[str, list[int]] = {}
         for number, job in found.items():
             if job.status != "done":
-                reasons.setdefault(job.reason or "it was not reached", []).append(number)
+                reasons.setdefault(job.reason, []).append(number)
         if not reasons:
             return ""
         left = sum(len(numbers) for numbers in reasons.values())
@@ -377,8 +371,7 @@ class _Recording(Launcher):
         return job
 
     def _value(self, number: int) -> float | list[float]:
-        text = (self._sweep.job(number) / "summary.json").read_text(encoding="utf-8")
-        summary = json.loads(text)
+        summary = Run(self._sweep.job(number)).summary
         objectives = self._config.get("objectives")
         values = {"total": summary["total"], **summary["terms"]}
         return [values[name] for name in objectives] if objectives else values["total"]
@@ -403,7 +396,7 @@ class _Recording(Launcher):
     def _after(self, error: Exception, todo: Mapping[int, list[str]]) -> dict[int, JobReturn]:
         """A launcher that broke off because the process of one of its jobs died."""
         found = {number: outcome(self._sweep.job(number)) for number in todo}
-        begun = [number for number, job in found.items() if job.status in ("killed", "interrupted")]
+        begun = [n for n, job in found.items() if job.status in ("unfinished", "interrupted")]
         if type(self._launcher).__name__ != "JoblibLauncher" or not begun:
             raise error
         returned: dict[int, JobReturn] = {}

@@ -87,7 +87,7 @@ def read(path: Path, key: str) -> State:
     """The tensors of a weights file by the names they have in it; a number is one of shape ().
 
     Args:
-        path: a torch checkpoint (.pth, .pt, .bin) or a Keras file (.h5).
+        path: a torch checkpoint (.pth, .pt, .bin), a safetensors file, or a Keras file (.h5).
         key: the configuration key that named the file, for the error.
 
     Raises:
@@ -99,6 +99,10 @@ def read(path: Path, key: str) -> State:
     try:
         if path.suffix in (".h5", ".hdf5"):
             return _read_keras(path)
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load
+
+            return load(path.read_bytes())
         with path.open("rb") as file:
             return _read_torch(file)
     except Exception as error:  # torch, zipfile, pickle and h5py each have their own

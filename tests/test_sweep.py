@@ -280,11 +280,11 @@ def test_what_a_folder_says_of_its_job(tmp_path: Path) -> None:
     assert sweep.outcome(tmp_path / "0").status == "missing"
     job = tmp_path / "0"
     job.mkdir()
-    assert sweep.outcome(job).status == "killed"
+    assert sweep.outcome(job).status == "unfinished"
     (job / "summary.json").write_text('{"status": "do')  # half of it
-    assert sweep.outcome(job).status == "killed"
+    assert sweep.outcome(job).status == "unfinished"
     (job / "summary.json").write_text('{"status": "done"}')
-    assert sweep.outcome(job).status == "killed"  # without a picture it is not done
+    assert sweep.outcome(job).status == "unfinished"  # without a picture it is not done
     (job / "pastiche.png").touch()
     assert sweep.outcome(job).status == "done"
     (job / "summary.json").write_text('{"status": "interrupted"}')

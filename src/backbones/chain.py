@@ -1,7 +1,7 @@
 """A frozen chain of named layers that gives the features of a picture in one pass."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -105,12 +105,18 @@ class Backbone:
                 side = max((side - 1) * stride + kernel - 2 * padding, 1)
         return side
 
-    def features(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    def features(
+        self,
+        image: Tensor,
+        layers: Sequence[str],
+        change: Callable[[str, Tensor], Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Features of a picture, in one pass, no deeper than the deepest layer asked for.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1], any memory layout.
             layers: names; none asks for nothing and runs nothing. An unknown one is an InputError.
+            change: puts other features in the place of a layer's, for all that follows.
 
         Returns:
             {layer: (B, C, h, w)}, channels-last in memory.
@@ -123,6 +129,8 @@ class Backbone:
         found: dict[str, Tensor] = {}
         for name, module in zip(self.layers, self._modules, strict=True):
             x = module(x)
+            if change is not None:
+                x = change(name, x)
             if name in wanted:
                 found[name] = x
                 if len(found) == len(wanted):

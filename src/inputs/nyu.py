@@ -129,6 +129,22 @@ def read_prepared(name: str) -> Frame:
     return Frame(rgb, depth, f"nyu{index:04d}")
 
 
+def training_part() -> list[str]:
+    """The names, `nyu:0123`, of the official training pictures of the set that `prepare` made.
+
+    Raises:
+        InputError: with key `content`: nothing prepared.
+    """
+    path = prepared_file()
+    if path is None:
+        raise InputError(
+            "content", PREFIX, "NYU Depth v2: python -m src.inputs.nyu prepare --out FOLDER first"
+        )
+    with as_input_error(path, "content", "the file that prepare made"), h5py.File(path) as file:
+        split = file["split"].asstr()[:]
+    return [f"{PREFIX}{index:04d}" for index, part in enumerate(split) if part == "train"]
+
+
 def prepared_file() -> Path | None:
     """The prepared set: in $NYU_DEPTH_V2, or where `prepare` last put it."""
     named = os.environ.get("NYU_DEPTH_V2")
