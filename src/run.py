@@ -186,17 +186,15 @@ def _job(cfg: DictConfig) -> float | tuple[float, ...]:
     sweep = Path(facts.sweep.dir) if facts.mode == hydra.types.RunMode.MULTIRUN else None
     if sweep is not None:
         overrides = sweeps.varied_overrides(sweep, overrides)
+    folder = Path(facts.runtime.output_dir)
+    began = time.time() if later_job else process_start()
+    if sweep is None:
+        return stylize(cfg, folder, began, overrides)
     try:
-        return stylize(
-            cfg,
-            Path(facts.runtime.output_dir),
-            began=time.time() if later_job else process_start(),
-            overrides=overrides,
-            sweep=None if sweep is None else sweep.name,
-        )
+        with sweeps.running(folder):
+            return stylize(cfg, folder, began, overrides, sweep.name)
     finally:
-        if sweep is not None:
-            release()
+        release()
 
 
 def _with_config_copied(arguments: list[str], folder: Path) -> list[str]:

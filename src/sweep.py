@@ -6,7 +6,6 @@ is read from what it left there.
 """
 
 import json
-import logging
 import math
 import os
 import shlex
@@ -14,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -27,10 +26,12 @@ from src.errors import InputError
 from src.inputs.pictures import pictures_in
 from src.runs import CHECKPOINT, FAILED, PASTICHE, SWEEP, Run, write_text
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 RECORD = "sweep.json"
 LOCK = ".sweep.lock"
+JOB_LOCK = ".running"
 EARLIER = ".earlier"  # attempts at jobs that were stopped or failed
 RESUME = "resume_sweep"
 TRIALS = "hydra.sweeper.n_trials"
@@ -127,6 +128,36 @@ def _has_steps_left(run: Run) -> bool:
     if not (run.path / CHECKPOINT).is_file() or not isinstance(wanted, int):
         return False
     return bool(steps) and steps[-1] < wanted
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[None]:
+    """Hold a job's folder while the job runs, wherever it runs.
+
+    Raises:
+        InputError: it is running already.
+    """
+    lock = _taken(folder / JOB_LOCK)
+    if lock is None:
+        got = f"'{folder.parent}', whose job {folder.name} is running"
+        raise InputError(RESUME, got, "its end")
+    try:
+        yield
+    finally:
+        (folder / JOB_LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def _taken(file: Path) -> "FileLock | None":
+    """A lock that its process holds until it lets go or ends; None if another holds it."""
+    from filelock import FileLock, Timeout  # 0.1 s, and only sweeps need it
+
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
 
 
 @dataclass(frozen=True)
@@ -230,13 +261,10 @@ class Sweep:
         folder = Path(str(config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
         key = RESUME if self._command.folder else "hydra.sweep.dir"
-        lock = FileLock(folder / LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
+        self._lock = _taken(folder / LOCK)
+        if self._lock is None:
             got = f"'{folder}', where a sweep is running"
-            raise InputError(key, got, "its end, or another folder") from error
-        self._lock = lock
+            raise InputError(key, got, "its end, or another folder")
         if self._command.folder:
             self.record = read_record(folder)
         elif (folder / RECORD).exists():
@@ -398,11 +426,11 @@ class _Recording(Launcher):
         found = {number: outcome(self._sweep.job(number)) for number in todo}
         begun = [n for n, job in found.items() if job.status in ("unfinished", "interrupted")]
         if type(self._launcher).__name__ != "JoblibLauncher" or not begun:
-            raise error
+            raise error  # nothing began, or the jobs go on without the launcher
         returned: dict[int, JobReturn] = {}
         if len(todo) == 1:
             (number,) = begun
-            reason = f"its process died twice ({str(error).splitlines()[0]})"
+            reason = f"its process died ({' '.join(str(error).split())})"
             write_text(self._sweep.job(number) / FAILED, reason + "\n")
             dead = JobReturn(overrides=todo[number], status=JobStatus.FAILED)
             dead.return_value = RuntimeError(reason)
@@ -418,6 +446,8 @@ class _Recording(Launcher):
         placed = [*job, f"hydra.sweep.subdir={number}"]
         folder = self._sweep.job(number)
         if folder.exists():
+            with running(folder):
+                pass
             checkpoint = set_aside(folder)
             if checkpoint is not None:
                 placed.append(f"resume={_quoted(str(checkpoint))}")

@@ -318,6 +318,20 @@ def test_two_sweeps_do_not_share_a_folder(command: Run, tmp_path: Path) -> None:
     assert ran.err.startswith("error: steps: got steps=2 beside resume_sweep; expected nothing")
 
 
+def test_a_job_that_still_runs_is_not_run_again(command: Run, tmp_path: Path) -> None:
+    place = f"hydra.sweep.dir={tmp_path}/here"
+    assert command("-m", "+experiment=naive", *SMALL, "steps=1", place).code == 0
+    job = tmp_path / "here" / "0"
+    (job / "summary.json").unlink()
+    with sweep.running(job):  # as its launcher's process would
+        ran = command(f"resume_sweep={tmp_path}/here")
+        assert (job / "terms.csv").exists()
+    assert ran.code == 1
+    assert "whose job 0 is running; expected its end" in ran.err.splitlines()[-1]
+    assert command(f"resume_sweep={tmp_path}/here").code == 0
+    assert not (job / sweep.JOB_LOCK).exists()
+
+
 def test_every_picture_of_a_folder_is_a_job(command: Run, tmp_path: Path) -> None:
     photos = tmp_path / "my photos, 2026"
     photos.mkdir()
