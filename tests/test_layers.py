@@ -7,7 +7,17 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 FLOORS = {
-    0: {"errors", "images", "weights", "run_folder", "runs", "lightning", "memory", "sharing"},
+    0: {
+        "errors",
+        "images",
+        "optimizers",
+        "weights",
+        "run_folder",
+        "runs",
+        "lightning",
+        "memory",
+        "sharing",
+    },
     1: {"losses", "masks", "backbones", "depth_nets", "inputs", "metrics"},
     2: {"objective"},
     3: {"stylization", "tracking"},
