@@ -67,6 +67,7 @@ WITHOUT_EFFECT = (
     "trainer",
     "log_every",
     "picture_every",
+    "evaluate",
     "resume",
     "objectives",
 )
@@ -110,6 +111,24 @@ def compose(*overrides: str) -> Config:
     """The resolved configuration of a command line, for other commands than run's."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return resolve(hydra.compose("config", list(overrides)))
+
+
+def depth_network(name: str, weights: str | None = None, key: str = "depth_net") -> DepthNet:
+    """A depth network by its name in conf/depth_net/, for other commands than run's.
+
+    Args:
+        name: as `depth_net=` takes it.
+        weights: as `depth_net.weights=` takes it.
+        key: what named it, for errors.
+
+    Raises:
+        InputError: no such network, or its weights cannot be had.
+    """
+    known = [path.stem for path in (CONF / "depth_net").glob("*.yaml")]
+    if name not in known:
+        raise InputError(key, repr(name), nearest(name, known))
+    node = compose("+experiment=naive", f"depth_net={name}")["depth_net"]
+    return _call("depth_net", node if weights is None else {**node, "weights": weights})
 
 
 def experiments() -> list[str]:

@@ -78,3 +78,15 @@ def save_png(image: Tensor, path: Path, alpha: Tensor | None = None) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def load_png(path: Path) -> Tensor:
+    """What `save_png` wrote: (1, C, H, W) float32 in [0, 1], alpha as the last channel.
+
+    Raises:
+        OSError: there is no such file, or no picture in it.
+    """
+    with Image.open(path) as file:
+        pixels = np.array(file)
+    channels = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
+    return channels[None].contiguous().float() / 255

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import config as configuration
 from src import sweep as sweeps
+from src.errors import InputError
 from src.lightning import LightningEnvironment, Trainer, quiet, seed_everything
 from src.memory import keep_freed_memory, release
 from src.run_folder import RunFolder, TermsFile
@@ -108,6 +109,8 @@ def _stylize(
             depth = job.look(job.stylization.pastiche)
             folder.picture("depth_pastiche.png", depth)
             tracker.picture("depth_pastiche", depth, trainer.global_step)
+        if config["evaluate"]:
+            tracker.summary(_measured(folder.path))
         summary = {
             "experiment": config["name"],
             "status": "interrupted" if interrupted else "done",
@@ -140,6 +143,17 @@ def _stylize(
     if config["objectives"] is None:
         return terms.total
     return tuple(values[name] for name in config["objectives"])
+
+
+def _measured(path: Path) -> Mapping[str, Any]:
+    """The run's metrics; a run that cannot be measured has its pastiche all the same."""
+    from src.evaluate.evaluation import measure_one  # few runs want it
+
+    try:
+        return measure_one(path)
+    except InputError as error:
+        print(f"not measured: {error}", file=sys.stderr, flush=True)
+        return {}
 
 
 def _write_config(cfg: DictConfig, folder: RunFolder) -> None:

@@ -8,7 +8,7 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 FLOORS = {
     0: {"errors", "images", "weights", "run_folder", "runs", "lightning", "memory", "sharing"},
-    1: {"losses", "masks", "backbones", "depth_nets", "inputs"},
+    1: {"losses", "masks", "backbones", "depth_nets", "inputs", "metrics"},
     2: {"objective"},
     3: {"stylization", "tracking"},
     4: {"config", "run", "sweep", "bench", "peer", "gallery", "evaluate", "paper", "dashboard"},

@@ -4,6 +4,7 @@ import json
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +41,25 @@ def logged_bytes(path: Path) -> Iterator[bytes]:
             record = b""
 
 
-def records(folder: Path) -> Iterator[Any]:
-    """The records of the one W&B file below a folder."""
+def records(folder: Path) -> list[Any]:
+    """The records of the one W&B file below a folder, once it is whole.
+
+    On a busy machine W&B's service may still be writing when `finish` has returned.
+    """
     from wandb.proto import wandb_internal_pb2
 
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    deadline = time.time() + 20
-    while True:  # W&B's own process writes it, sometimes a little after the run has ended
-        try:
-            found = [wandb_internal_pb2.Record.FromString(data) for data in logged_bytes(path)]
-        except (DecodeError, struct.error):
-            found = []
-        if any(record.WhichOneof("record_type") == "exit" for record in found):
-            break
-        assert time.time() < deadline, f"{path} does not end"
-        time.sleep(0.05)
-    yield from found
+    found: list[Any] = []
+    deadline = time.monotonic() + 30
+    while not any(r.WhichOneof("record_type") == "exit" for r in found):
+        assert time.monotonic() < deadline, f"{path} has no end"
+        found = []
+        with suppress(struct.error, DecodeError):  # cut off in the middle
+            for data in logged_bytes(path):
+                record = wandb_internal_pb2.Record()
+                record.ParseFromString(data)
+                found.append(record)
+    return found
 
 
 def history(folder: Path) -> list[dict[str, Any]]:

@@ -18,14 +18,22 @@ class Scores:
         spearman: rank correlation of disparity with measured inverse depth; 1 is best. Blind to
             scale, offset and every other monotonous change.
         abs_rel: mean of |depth - measured| / measured after alignment; 0 is best.
-        delta: share of points whose ratio to the measured depth is under 1.25 after alignment.
+        delta: share of points whose ratio to the measured depth is under 1.25 after alignment; 1 is
+            best.
+        rmse: root of the mean squared difference after alignment, in the unit of the measured
+            depth; 0 is best.
+        silog: 100 times the standard deviation of log depth - log measured after alignment (as
+            KITTI's benchmark has it); 0 is best.
         whdr: share of random pairs of points, of which one is at least 10 % farther away, that come
-            in the wrong order (Chen et al. 2016, arXiv 1604.03901); ties are half wrong.
+            in the wrong order (Chen et al. 2016, arXiv 1604.03901); ties are half wrong. 0 is best,
+            0.5 is chance, also where no pair differs.
     """
 
     spearman: float
     abs_rel: float
     delta: float
+    rmse: float
+    silog: float
     whdr: float
 
 
@@ -47,15 +55,18 @@ def scores(disparity: np.ndarray, depth: np.ndarray) -> Scores:
     p, d = (np.asarray(x, np.float64).ravel()[points] for x in (disparity, depth))
     varies = np.ptp(p) > 1e-9 * np.abs(p).max()
     inverse = 1 / d
-    ratio = np.maximum(aligned(p, d) / d, d / aligned(p, d))
+    found = aligned(p, d)
+    log = np.log(found) - np.log(d)
     one, other = np.random.default_rng(0).integers(len(points), size=(2, POINTS))
     differ = np.maximum(d[one] / d[other], d[other] / d[one]) >= ORDERED
     agree = np.sign(p[one] - p[other]) * np.sign(inverse[one] - inverse[other])
     return Scores(
         spearman=float(spearmanr(p, inverse).statistic) if varies else 0.0,
-        abs_rel=float(np.mean(np.abs(aligned(p, d) - d) / d)),
-        delta=float(np.mean(ratio < 1.25)),
-        whdr=float(np.mean((1 - agree[differ]) / 2)) if differ.any() else 0.0,
+        abs_rel=float(np.mean(np.abs(found - d) / d)),
+        delta=float(np.mean(np.abs(log) < np.log(1.25))),
+        rmse=float(np.sqrt(np.mean((found - d) ** 2))),
+        silog=100 * float(np.std(log)),
+        whdr=float(np.mean((1 - agree[differ]) / 2)) if differ.any() else 0.5,
     )
 
 

@@ -4,6 +4,7 @@ The paper's second future work is "more efficient incorporation of depth predict
 step's one pass through VGG-19 serves content, style and depth, and depth costs the head alone.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,16 +21,17 @@ NAME = "VGG head"
 SHIPPED = Path(__file__).parent / "weights" / "vgg_head.safetensors"
 LAYERS = {"relu3_1": 256, "relu4_2": 512, "relu5_1": 512}  # and their channels
 CHANNELS = 64
+FLOOR = 1e-3  # under the root, whose gradient at 0 is infinite
+VARIANCE_FLOOR = 1e-4  # a picture of one colour is not blown up
 GRID = 320  # px, the long side of a picture that the head's grids of positions are made for
-ALONE = 320  # px, the long side at which it looks at a picture by itself
+ALONE = 256 * 192  # px, the size of the training pictures, at which it looks by itself
 
 
 class Head(nn.Module):
     """From features of VGG-19 to disparity at a quarter of the picture's size or less.
 
     Top-down (Lin et al. 2017, feature pyramids): context at the deepest layer, and finer layers
-    added on the way up. The features of every channel are normalised over the picture, so that what
-    a style changes first, their means and spreads (Huang and Belongie 2017), is not seen.
+    added on the way up.
     """
 
     def __init__(self) -> None:
@@ -83,14 +85,16 @@ class Head(nn.Module):
 
 
 def normalised(features: Tensor) -> Tensor:
-    """Roots of features, every channel of every picture with mean 0 and about deviation 1.
+    """Roots of features, brought to mean 0 and deviation 1 over each whole picture.
+
+    The root brings the few large values nearer to the many small ones.
 
     Args:
         features: (B, C, H, W), 0 or more.
     """
-    roots = (features + 0.02).sqrt()  # away from 0, where a root's gradient is infinite
-    variance, mean = torch.var_mean(roots, (2, 3), correction=0, keepdim=True)
-    return (roots - mean) / (variance + 0.01).sqrt()  # a silent channel is not blown up
+    roots = (features + FLOOR).sqrt()
+    variance, mean = torch.var_mean(roots, (1, 2, 3), correction=0, keepdim=True)
+    return (roots - mean) / (variance + VARIANCE_FLOOR).sqrt()
 
 
 def averaged(grid: Tensor, long_side: int) -> Tensor:
@@ -147,7 +151,7 @@ class VGGHead(DepthNet):
             image: (B, 3, H, W) RGB in [0, 1].
         """
         height, width = image.shape[-2:]
-        scale = ALONE / max(height, width)
+        scale = math.sqrt(ALONE / (height * width))
         size = [max(self.smallest_side, round(side * scale)) for side in (height, width)]
         with torch.no_grad():
             small = F.interpolate(image, size, mode="bilinear", antialias=True)

@@ -1,0 +1,1 @@
+"""Measuring finished runs: the command `python -m src.evaluate`, and what it is made of."""
