@@ -114,6 +114,15 @@ def test_every_job_of_a_grid_can_be_built(name: str) -> None:
         assert built.stylization.pastiche.shape == (1, 3, 32, 48)
 
 
+def test_content_layers_have_their_own_weight_and_others_a_common_one() -> None:
+    def weight(layer: str) -> float:
+        arguments = ("+experiment=naive", "+sweep=content_layer", f"loss.content.layers=[{layer}]")
+        return config.resolve(compose(*arguments))["loss"]["content"]["weight"]
+
+    assert (weight("relu1_2"), weight("28"), weight("relu4_2")) == (260_000, 20_000, 5000)
+    assert weight("relu3_1") == 5000
+
+
 def test_every_job_of_the_depth_weights_can_be_built() -> None:
     jobs = jobs_of("depth_weight")
     arguments = (*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "+sweep=depth_weight")
