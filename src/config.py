@@ -54,6 +54,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
 # For the files in conf/ and sweeps/, which would otherwise have to be started from one folder.
 OmegaConf.register_new_resolver("project", lambda: str(PROJECT), replace=True)
+OmegaConf.register_new_resolver(
+    "at", lambda key, table, default: table.get(key, default), replace=True
+)
 OmegaConf.register_new_resolver("cores", lambda n=-1: cores(n), replace=True)
 DEFAULT_SIZE = 512
 # Keys that cannot change a pastiche: two runs that differ in these alone are the same experiment.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -414,6 +415,10 @@ class _Recording(Launcher):
     def _run(self, todo: Mapping[int, list[str]]) -> dict[int, JobReturn]:
         if not todo:
             return {}
+        for number in todo:
+            if self._sweep.job(number).exists():
+                with running(self._sweep.job(number)):
+                    pass  # none of them may be, before anything is moved
         jobs = {number: self._placed(number, job) for number, job in todo.items()}
         try:
             found = self._launcher.launch(list(jobs.values()), initial_job_idx=min(jobs))
@@ -425,8 +430,13 @@ class _Recording(Launcher):
         """A launcher that broke off because the process of one of its jobs died."""
         found = {number: outcome(self._sweep.job(number)) for number in todo}
         begun = [n for n, job in found.items() if job.status in ("unfinished", "interrupted")]
-        if type(self._launcher).__name__ != "JoblibLauncher" or not begun:
-            raise error  # nothing began, or the jobs go on without the launcher
+        if not begun:
+            raise error
+        if type(self._launcher).__name__ != "JoblibLauncher":  # the other jobs go on without it
+            first = (str(error).splitlines() or [""])[0]
+            raise HydraException(
+                f"the launcher broke off ({type(error).__name__}: {first})"
+            ) from error
         returned: dict[int, JobReturn] = {}
         if len(todo) == 1:
             (number,) = begun
@@ -446,8 +456,6 @@ class _Recording(Launcher):
         placed = [*job, f"hydra.sweep.subdir={number}"]
         folder = self._sweep.job(number)
         if folder.exists():
-            with running(folder):
-                pass
             checkpoint = set_aside(folder)
             if checkpoint is not None:
                 placed.append(f"resume={_quoted(str(checkpoint))}")

@@ -114,6 +114,15 @@ def test_every_job_of_a_grid_can_be_built(name: str) -> None:
         assert built.stylization.pastiche.shape == (1, 3, 32, 48)
 
 
+def test_content_layers_have_their_own_weight_and_others_a_common_one() -> None:
+    def weight(layer: str) -> float:
+        arguments = ("+experiment=naive", "+sweep=content_layer", f"loss.content.layers=[{layer}]")
+        return config.resolve(compose(*arguments))["loss"]["content"]["weight"]
+
+    assert (weight("relu1_2"), weight("28"), weight("relu4_2")) == (260_000, 20_000, 5000)
+    assert weight("relu3_1") == 5000
+
+
 def test_every_job_of_the_depth_weights_can_be_built() -> None:
     jobs = jobs_of("depth_weight")
     arguments = (*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "+sweep=depth_weight")
@@ -128,9 +137,9 @@ def test_mask_functions_are_all_there_with_their_mirror() -> None:
     options = {path.stem for path in (ROOT / "conf" / "mask").glob("*.yaml")}
     found: dict[str, list[bool]] = {}
     for (job,) in jobs_of("mask_function"):
-        mask = config.resolve(compose("+experiment=masked_style", "+sweep=mask_function", job))
-        function = mask["mask"]["_target_"].rpartition(".")[2]
-        found.setdefault(function, []).append(bool(mask["mask"].get("invert")))
+        function = re.search(r"_target_:src\.masks\.(\w+)", job)
+        assert function is not None
+        found.setdefault(function[1], []).append("invert:true" in job.lower())
     assert set(found) == options
     counts = {name: (inverts.count(False), inverts.count(True)) for name, inverts in found.items()}
     assert counts == {"uniform": (1, 0), "linear": (1, 1)} | {
