@@ -554,3 +554,16 @@ def test_what_is_no_layer_is_refused(vgg: Backbone, layer: str | int) -> None:
 def test_a_layer_like_no_other_is_answered_with_all(vgg: Backbone) -> None:
     with pytest.raises(InputError, match=", ".join(vgg.layers)):
         vgg.layer("mona lisa")
+
+
+def test_what_replaces_the_features_of_a_layer_is_seen_by_those_behind_it(vgg: Backbone) -> None:
+    image = picture(16, 16)
+
+    def dark(layer: str, x: Tensor) -> Tensor:
+        return torch.zeros_like(x) if layer == "relu1_1" else x
+
+    layers = ["conv1_1", "relu1_1", "conv1_2"]
+    plain, changed = vgg.features(image, layers), vgg.features(image, layers, dark)
+    assert torch.equal(changed["conv1_1"], plain["conv1_1"])
+    assert not changed["relu1_1"].any()
+    assert (changed["conv1_2"] == changed["conv1_2"][..., :1, :1]).all()  # the bias alone

@@ -236,6 +236,19 @@ def test_prepared_images_that_do_not_exist(prepared: Path, name: str) -> None:
     assert caught.value.key == "content"
 
 
+def test_the_official_training_part(prepared: Path) -> None:
+    with h5py.File(prepared) as file:
+        split = file["split"].asstr()[:]
+    part = nyu.training_part()
+    assert part == [f"nyu:{i:04d}" for i, name in enumerate(split) if name == "train"]
+    assert 0 < len(part) < len(split)
+
+
+def test_no_training_part_where_nothing_is_prepared(home: Path) -> None:
+    with pytest.raises(InputError, match=r"NYU Depth v2: python -m src\.inputs\.nyu prepare"):
+        nyu.training_part()
+
+
 def test_nothing_prepared(home: Path) -> None:
     with pytest.raises(InputError, match=r"src\.inputs\.nyu prepare"):
         load_scene("nyu:0001")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from src.depth_nets import pairs
 from src.errors import InputError
+from src.inputs import nyu
 from src.inputs.depth_maps import RawDepth
 
 
@@ -133,3 +134,16 @@ def test_unknown_encodings_and_absent_nyu_are_refused(
     monkeypatch.setenv("NYU_DEPTH_V2", str(tmp_path))
     with pytest.raises(InputError, match=r"data: got nyu .*src\.inputs\.nyu prepare"):
         pairs.load("nyu", tmp_path)
+
+
+def test_the_prepared_nyu_set_by_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.full((24, 32), 2, np.float32)
+    frame = nyu.Frame(
+        np.full((24, 32, 3), 9, np.uint8), RawDepth(values, values > 0, "depth", "m"), "nyu0001"
+    )
+    monkeypatch.setattr(nyu, "training_part", lambda: ["nyu:0001"])
+    monkeypatch.setattr(nyu, "read_prepared", {"nyu:0001": frame}.__getitem__)
+    (one,) = pairs.load("nyu", tmp_path)
+    assert (one.image == 9).all()
+    assert one.inverse.shape == (12, 16)
+    assert (one.inverse == 0.5).all()
