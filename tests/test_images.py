@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from src.errors import InputError
-from src.images import fit, resize, save_png, to_uint8
+from src.images import fit, load_png, resize, save_png, to_uint8
 
 
 def checkerboard(height: int, width: int) -> Tensor:
@@ -203,3 +203,14 @@ def test_a_failing_rename_leaves_nothing(tmp_path: Path) -> None:
 def test_save_png_needs_its_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         save_png(torch.ones(1, 3, 4, 4), tmp_path / "nowhere" / "a.png")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_png_comes_back_as_it_was_written(channels: int, tmp_path: Path) -> None:
+    image = torch.randint(0, 256, (1, channels, 5, 7)).float() / 255
+    colours, alpha = (image[:, :3], image[:, 3:]) if channels == 4 else (image, None)
+    save_png(colours, tmp_path / "a.png", alpha)
+    assert torch.equal(load_png(tmp_path / "a.png"), image)
+    (tmp_path / "b.png").write_bytes(b"none")
+    with pytest.raises(OSError, match="cannot identify image file"):
+        load_png(tmp_path / "b.png")
