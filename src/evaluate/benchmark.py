@@ -147,7 +147,7 @@ def jobs(plan: Plan) -> tuple[list[Job], dict[str, str]]:
 
 
 def _composed(overrides: Overrides) -> configuration.Config:
-    return configuration.compose(*map(_argument, overrides.items()))
+    return configuration.compose(*map(argument, overrides.items()))
 
 
 def done(folder: Path) -> dict[str, Run]:
@@ -189,14 +189,15 @@ def commands(missing: Sequence[Job], plan: Plan, folder: Path) -> list[list[str]
         fixed = {**plan.settings, **plan.photos[photo], **dict(shared)}
         lines.append(
             [sys.executable, "-m", "src.run", "-m"]
-            + [_argument((key, value)) for key, value in fixed.items() if key not in swept]
+            + [argument((key, value)) for key, value in fixed.items() if key not in swept]
             + [f"{key}={','.join(map(_quoted, values))}" for key, values in swept.items()]
             + [f"hydra.sweep.dir={_quoted(str(folder / str(number + len(lines))))}"]
         )
     return lines
 
 
-def _argument(item: tuple[str, Any]) -> str:
+def argument(item: tuple[str, Any]) -> str:
+    """A key and its value as `run` and `config.compose` take them."""
     return f"{item[0]}={_quoted(item[1])}"
 
 
