@@ -149,9 +149,7 @@ def make(scale: Scale, pairs: Path | None, folder: Path, command: str, screen: C
     for line in stand_ins(setting):
         screen.print(line, markup=False, highlight=False, soft_wrap=True)
     scenes = [photo_of(photo, scale.short_side) for photo in setting.photos.values()]
-    made = [
-        make_runs(plan, folder / "runs", screen) for _, plan in plans(setting, scenes[0])
-    ]
+    made = [make_runs(plan, folder / "runs", screen) for _, plan in plans(setting, scenes[0])]
     runs, without = made[0]
     second = made[1][0] if len(made) > 1 else {}
     network, judge = vgg19(), configuration.depth_network("vgg_head")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from src.depth_nets import DepthNet
 from src.evaluate.files import pictures_of
 from src.losses import aligned_depth_loss
-from src.depth_nets import DepthNet
 from src.metrics.content import luminance
 from src.paper.measure import Numbers, Restless, curve, restless
 from src.runs import Run

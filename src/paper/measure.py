@@ -1,5 +1,6 @@
 """From finished runs, the photo and the settings to the numbers that decide the claims."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def rises(values: Sequence[float]) -> float:
     Returns:
         0 or more; 0 for one that only falls.
     """
-    steps = [math.log(b) - math.log(a) for a, b in zip(values, values[1:], strict=False)]
+    steps = [math.log(b) - math.log(a) for a, b in itertools.pairwise(values)]
     return sum(max(0.0, step) for step in steps) / len(steps)
 
 

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -57,7 +57,9 @@ def as_json(report: Report) -> dict[str, Any]:
         "facts": dict(report.facts),
         "stand_ins": list(report.stand_ins),
         "problems": dict(report.problems),
-        "timings": [dict(zip(("what", "measured", "paper"), row)) for row in report.timings],
+        "timings": [
+            dict(zip(("what", "measured", "paper"), row, strict=True)) for row in report.timings
+        ],
         "command": report.command,
         "made": report.made,
     }
@@ -68,9 +70,7 @@ def render(report: Report) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    counts = {
-        word: sum(v.verdict == word for v in report.verdicts.values()) for word in VERDICTS
-    }
+    counts = {word: sum(v.verdict == word for v in report.verdicts.values()) for word in VERDICTS}
     every = [*report.figures, *(f for finding in report.findings for f in finding.figures)]
     return environment.get_template("page.html.jinja").render(
         report=report,

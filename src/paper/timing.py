@@ -122,9 +122,7 @@ def of_steps(setting: Setting, photo: Mapping[str, Any]) -> dict[str, float]:
         for name in ("naive", "masked_style", "masked_content")
     }
     image = jobs["naive"].pictures["content"]
-    work = {
-        name: bench.evaluation(job.stylization.objective, image) for name, job in jobs.items()
-    }
+    work = {name: bench.evaluation(job.stylization.objective, image) for name, job in jobs.items()}
     seconds = in_turn(work, max(10 * setting.scale.rounds, 20))
     found = {
         "style_mask_step_overhead": overhead(seconds, "masked_style", "naive"),
@@ -206,4 +204,3 @@ def measured(
     text = json.dumps({"identity": identity, "numbers": numbers}, indent=2)
     write_text(folder / FILE, text + "\n")
     return numbers
-
