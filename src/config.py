@@ -4,7 +4,9 @@ import difflib
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+import os
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,10 +46,15 @@ from src.objective import (
     sizes,
 )
 from src.run_folder import CHECKPOINT
+from src.sharing import Shelf, stamp
 from src.stylization import STARTS, Stylization, starting_picture
 from src.tracking import Identity
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+PROJECT = Path(__file__).resolve().parent.parent
+CONF = PROJECT / "conf"
+# For the files in conf/ and sweeps/, which would otherwise have to be started from one folder.
+OmegaConf.register_new_resolver("project", lambda: str(PROJECT), replace=True)
+OmegaConf.register_new_resolver("cores", lambda n=-1: cores(n), replace=True)
 DEFAULT_SIZE = 512
 # Keys that cannot change a pastiche: two runs that differ in these alone are the same experiment.
 WITHOUT_EFFECT = (
@@ -59,9 +66,14 @@ WITHOUT_EFFECT = (
     "picture_every",
     "evaluate",
     "resume",
+    "objectives",
 )
 
 Config = dict[str, Any]
+
+# The jobs of a sweep differ in little; what several have in common is made by the first of them.
+HOME = torch.device("cpu")  # where targets are computed; a run takes them to its device
+SHARED = Shelf(backbone=2, depth_net=2, scene=2, painting=4, features=2, grams=8, disparity=2)
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,14 @@ class Job:
     pictures: dict[str, Tensor]
     found: dict[str, float]
     look: Callable[[Tensor], Tensor] | None = None
+
+
+def cores(wanted: int = -1) -> int:
+    """A number of cores; as joblib counts, -1 is all that this process may use."""
+    if wanted > 0:
+        return wanted
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def compose(*overrides: str) -> Config:
@@ -122,6 +142,7 @@ def resolve(cfg: DictConfig) -> Config:
     known = _base_keys()
     for key in cfg:
         if key not in known and key != "hydra":
+            known |= {"experiment", "sweep"}
             raise InputError(str(key), "an unknown key", nearest(str(key), known))
     for group in _groups():
         if not OmegaConf.is_dict(cfg.get(group)):
@@ -162,6 +183,9 @@ def explain(error: Exception, arguments: Iterable[str]) -> str:
             if "=" in argument and not key.startswith("hydra") and key not in known_keys:
                 return str(InputError(key, "an unknown key", nearest(key, known_keys)))
         return str(_no_experiment())
+    if type(error).__module__.startswith(("sqlalchemy", "optuna")):
+        got = f"a study that cannot be used ({str(error).splitlines()[0]})"
+        return str(InputError("hydra.sweeper.storage", got, "a whole one that nobody else holds"))
     if isinstance(error, OSError) and error.strerror:
         file = error.filename2 or error.filename
         where = f"{file} ({error.strerror})" if file else error.strerror
@@ -208,19 +232,27 @@ def identify(config: Config, overrides: Iterable[str] = (), sweep: str | None = 
         overrides: what the command line set for this run.
         sweep: the sweep's folder name, where it belongs to one.
     """
-    varied = [o for o in overrides if not o.startswith(("+experiment=", "tracking", "output_dir"))]
+    same = ("+experiment=", "+sweep=", "tracking", "output_dir", "resume=")
+    varied = [_short(override) for override in overrides if not override.startswith(same)]
     name = config["name"]
     target = str(config["backbone"].get("_target_", "")).rpartition(".")[2]
-    mask = str(config["mask"].get("_target_", "")).rpartition(".")[2]
+    used = [config["loss"]["content"]["mask"], *(s.get("mask") for s in config["styles"].values())]
+    functions = {str(m["_target_"]).rpartition(".")[2] for m in used if isinstance(m, dict)}
     optimizer = str(config["optimizer"].get("_target_", "")).rpartition(".")[2].lower()
     content = Path(str(config["content"])).stem
-    tags = [target, f"mask:{mask}", optimizer, f"content:{content}"]
+    tags = [target, *(f"mask:{m}" for m in sorted(functions)), optimizer, f"content:{content}"]
     return Identity(
         name=(" ".join(varied) or f"{name} {content}")[:120],
         group=f"{name}/{sweep}" if sweep else name,
         job_type="sweep" if sweep else "single",
         tags=[tag[:64] for tag in tags],
     )
+
+
+def _short(override: str) -> str:
+    """An override as a name shows it: masks by their function, numbers to four digits."""
+    text = override.replace("_target_:src.masks.", "")
+    return re.sub(r"\d+\.\d{4,}(e[+-]?\d+)?", lambda found: f"{float(found[0]):.4g}", text)
 
 
 def build(config: Config) -> Job:
@@ -233,7 +265,7 @@ def build(config: Config) -> Job:
     loss, styles = config["loss"], config["styles"]
     if not isinstance(styles, dict) or not styles:
         raise InputError("styles", repr(styles), "at least one style")
-    backbone: Backbone = _call("backbone", config["backbone"])
+    backbone = _backbone(config)
     layers = {
         part: [
             backbone.layer(layer, f"loss.{part}.layers")
@@ -243,7 +275,7 @@ def build(config: Config) -> Job:
     }
     masked = loss["content"].get("mask") or any(s.get("mask") for s in styles.values())
     depth_net = _DepthNet(config, backbone)
-    scene = _scene(config, bool(masked) or loss["depth"]["weight"] is not None, depth_net.depth)
+    scene = _scene(config, bool(masked) or loss["depth"]["weight"] is not None, depth_net)
     check_size(scene.image, backbone, [*layers["content"], *layers["style"]], "size")
 
     found: dict[str, float] = {}
@@ -255,13 +287,13 @@ def build(config: Config) -> Job:
 
     look = None
     with torch.no_grad():
-        features = backbone.features(scene.image, layers["content"] + layers["style"])
+        target, feature_sizes = _targets(config, backbone, scene, layers)
         terms: list[Term] = [
             _call_with(
                 "loss.content",
                 ContentTerm,
                 _without(loss["content"], "layers", "mask"),
-                target={layer: features[layer] for layer in layers["content"]},
+                target=target,
                 mask=content_mask,
             ),
             _call_with(
@@ -270,24 +302,30 @@ def build(config: Config) -> Job:
                 _without(loss["style"], "layers"),
                 styles={
                     name: Style(
-                        _grams(backbone, paintings[name], layers["style"]),
+                        _grams(config, backbone, name, paintings[name], layers["style"]),
                         float(styles[name].get("weight", 1.0)),
                         style_masks[name],
                     )
                     for name in styles
                 },
-                feature_sizes=sizes(features),
+                feature_sizes=feature_sizes,
             ),
             _call_with("loss.tv", TotalVariationTerm, loss["tv"]),
         ]
         if loss["depth"]["weight"] is not None:
             net = depth_net.net
             _check_depth_size(scene.image, net)
-            features = backbone.features(scene.image, net.layers)
-            target = net.disparity(scene.image, features)
-            term = _call_with("loss.depth", DepthTerm, loss["depth"], net=net, target=target)
+            disparity = SHARED.get(
+                "disparity",
+                (depth_net.key, _scene_key(config)),
+                lambda: net.disparity(scene.image, backbone.features(scene.image, net.layers)),
+            )
+            term = _call_with("loss.depth", DepthTerm, loss["depth"], net=net, target=disparity)
             terms.insert(2, term)
             look = partial(_look, net)
+    _check_objectives(
+        config["objectives"], [*(t.name for t in terms), *(f"style_{name}" for name in styles)]
+    )
     stylization = Stylization(
         Objective(backbone, terms),
         _start(config, scene.image),
@@ -352,6 +390,7 @@ class _DepthNet:
     """The depth network of a configuration, loaded where it is first asked for."""
 
     def __init__(self, config: Config, backbone: Backbone) -> None:
+        self.key = (_node_key(config["depth_net"]), _node_key(config["backbone"]))
         self._node = config["depth_net"]
         self._backbone = backbone
         self._net: DepthNet | None = None
@@ -359,9 +398,14 @@ class _DepthNet:
     @property
     def net(self) -> DepthNet:
         if self._net is None:
-            self._net = _call("depth_net", self._node)
-            self._net.share(self._backbone)
+            net: DepthNet = SHARED.get("depth_net", self.key, self._load)
+            self._net = net.to(HOME)
         return self._net
+
+    def _load(self) -> DepthNet:
+        net: DepthNet = _call("depth_net", self._node)
+        net.share(self._backbone)
+        return net
 
     def depth(self, image: Tensor) -> tuple[Tensor, str]:
         """The program's depth of a picture by this network, and the network's name."""
@@ -384,7 +428,48 @@ def _check_depth_size(image: Tensor, net: DepthNet) -> None:
         )
 
 
-def _scene(config: Config, need_depth: bool, estimate: Estimator) -> Scene:
+def _backbone(config: Config) -> Backbone:
+    key = _node_key(config["backbone"])
+    backbone: Backbone = SHARED.get("backbone", key, lambda: _call("backbone", config["backbone"]))
+    return backbone.to(HOME)
+
+
+def _node_key(node: Mapping[str, Any]) -> Hashable:
+    """What a network depends on: its settings and its weights' file."""
+    return json.dumps(node, sort_keys=True), stamp(node.get("weights"))
+
+
+def _scene_key(config: Config) -> Hashable:
+    """What a scene depends on, but for whether its depth is needed."""
+    named = [config[key] for key in ("content", "content_index", "size", "short_side", "depth")]
+    return json.dumps(named), stamp(config["content"]), stamp(config["depth"]["path"])
+
+
+def _painting_key(config: Config, name: str) -> Hashable:
+    path = str(config["styles"][name]["path"])
+    sides = [config[key] for key in ("size", "short_side", "style_size", "style_short_side")]
+    return json.dumps(sides), stamp(path)
+
+
+def _targets(
+    config: Config, backbone: Backbone, scene: Scene, layers: Mapping[str, list[str]]
+) -> tuple[dict[str, Tensor], dict[str, tuple[int, int]]]:
+    """The content's features by content layer, and the size of the features of every layer."""
+
+    def make() -> tuple[dict[str, Tensor], dict[str, tuple[int, int]]]:
+        features = backbone.features(scene.image, layers["content"] + layers["style"])
+        return {layer: features[layer] for layer in layers["content"]}, sizes(features)
+
+    wanted = tuple(layers["content"]), tuple(layers["style"])
+    return SHARED.get("features", (_node_key(config["backbone"]), _scene_key(config), wanted), make)
+
+
+def _scene(config: Config, need_depth: bool, depth_net: _DepthNet) -> Scene:
+    key = (_scene_key(config), need_depth, depth_net.key)
+    return SHARED.get("scene", key, lambda: _read_scene(config, need_depth, depth_net.depth))
+
+
+def _read_scene(config: Config, need_depth: bool, estimate: Estimator) -> Scene:
     depth = config["depth"]
     size, short_side = _side(config, "size"), _side(config, "short_side")
     return load_scene(
@@ -420,12 +505,22 @@ def _painting(config: Config, name: str, style: Mapping[str, Any]) -> Tensor:
     path = str(style["path"])
     is_main = name == "main" and path == str(config["style"])
     key = "style" if is_main else f"styles.{name}.path"
-    return load_style(path, key=key, size=size, short_side=short_side)
+    return SHARED.get(
+        "painting",
+        _painting_key(config, name),
+        lambda: load_style(path, key=key, size=size, short_side=short_side),
+    )
 
 
-def _grams(backbone: Backbone, image: Tensor, layers: list[str]) -> dict[str, Tensor]:
-    features = backbone.features(image, layers)
-    return {layer: gram_matrix(features[layer]) for layer in layers}
+def _grams(
+    config: Config, backbone: Backbone, name: str, image: Tensor, layers: list[str]
+) -> dict[str, Tensor]:
+    def make() -> dict[str, Tensor]:
+        features = backbone.features(image, layers)
+        return {layer: gram_matrix(features[layer]) for layer in layers}
+
+    key = (_node_key(config["backbone"]), _painting_key(config, name), tuple(layers))
+    return SHARED.get("grams", key, make)
 
 
 def _style_masks(
@@ -527,9 +622,19 @@ def _check_numbers(config: Config) -> None:
         raise InputError("loss.depth.every", str(depth["every"]), "1, or optimizer=adam")
 
 
+def _check_objectives(objectives: Any, terms: Iterable[str]) -> None:
+    known = ["total", *terms]
+    if objectives is None:
+        return
+    for name in _list(objectives, "objectives"):
+        if name not in known:
+            got = f"{name!r}, a term that this run does not have"
+            raise InputError("objectives", got, nearest(str(name), known))
+
+
 def _list(value: Any, key: str) -> list[Any]:
     if not isinstance(value, list) or not value:
-        raise InputError(key, repr(value), "a list of at least one layer: [relu4_2]")
+        raise InputError(key, repr(value), "a list of at least one, in square brackets")
     return value
 
 

@@ -14,4 +14,8 @@ class InputError(ValueError):
 
     def __init__(self, key: str, got: str, expected: str) -> None:
         super().__init__(f"{key}: got {got}; expected {expected}")
-        self.key = key
+        self.key, self.got, self.expected = key, got, expected
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
+        """How it travels between the processes of a sweep."""
+        return type(self), (self.key, self.got, self.expected)

@@ -65,9 +65,18 @@ if "pytorch_lightning" not in sys.modules:
 
 import pytorch_lightning  # noqa: E402  (the placeholders come first)
 from pytorch_lightning import Callback, LightningModule, Trainer  # noqa: E402
+from pytorch_lightning.plugins.environments import LightningEnvironment  # noqa: E402
 from pytorch_lightning.utilities.types import STEP_OUTPUT  # noqa: E402
 
-__all__ = ["STEP_OUTPUT", "Callback", "LightningModule", "Trainer", "quiet", "seed_everything"]
+__all__ = [
+    "STEP_OUTPUT",
+    "Callback",
+    "LightningEnvironment",
+    "LightningModule",
+    "Trainer",
+    "quiet",
+    "seed_everything",
+]
 
 
 def quiet() -> None:

@@ -1,5 +1,6 @@
 """`python -m src.run +experiment=NAME [key=value ...]`: one stylization, or a sweep with -m."""
 
+import functools
 import itertools
 import os
 import shutil
@@ -10,16 +11,17 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from src import config as configuration
+from src import sweep as sweeps
 from src.errors import InputError
-from src.lightning import Trainer, quiet, seed_everything
-from src.memory import keep_freed_memory
+from src.lightning import LightningEnvironment, Trainer, quiet, seed_everything
+from src.memory import keep_freed_memory, release
 from src.run_folder import RunFolder, TermsFile
 from src.tracking import Clock, Identity, Pictures, ProgressBar, StopOnSignal, Terms, tracked
 
@@ -32,7 +34,7 @@ def stylize(
     began: float,
     overrides: Sequence[str] = (),
     sweep: str | None = None,
-) -> float:
+) -> float | tuple[float, ...]:
     """One run: compose, build, fit, write.
 
     Args:
@@ -43,7 +45,7 @@ def stylize(
         sweep: the sweep's name, where the run belongs to one: its group in W&B.
 
     Returns:
-        The total of the final pastiche.
+        The total of the final pastiche, or those of its terms that `objectives` names.
 
     Raises:
         InputError: something in the configuration cannot be used.
@@ -63,7 +65,7 @@ def stylize(
 
 def _stylize(
     cfg: DictConfig, config: dict[str, Any], folder: RunFolder, began: float, identity: Identity
-) -> float:
+) -> float | tuple[float, ...]:
     seed_everything(config["seed"] if isinstance(config["seed"], int) else 0)
     _write_config(cfg, folder)
     where = config["tracking"]
@@ -90,6 +92,7 @@ def _stylize(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            plugins=[LightningEnvironment()],  # one process: else SLURM's would want to be srun
             callbacks=[
                 clock,
                 terms,
@@ -132,10 +135,14 @@ def _stylize(
         }
         folder.json("summary.json", summary)
         tracker.summary({**summary, **terms.terms})
+        values = {"total": terms.total, **terms.terms}
+        tracker.row(identity.name, job.stylization.pastiche, values)
     print(f"{'interrupted' if interrupted else 'done'}: {pastiche}", flush=True)
     if interrupted:
         raise KeyboardInterrupt
-    return terms.total
+    if config["objectives"] is None:
+        return terms.total
+    return tuple(values[name] for name in config["objectives"])
 
 
 def _measured(path: Path) -> Mapping[str, Any]:
@@ -159,6 +166,7 @@ def _write_config(cfg: DictConfig, folder: RunFolder) -> None:
     folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(whole)))
 
 
+@functools.cache
 def _git_commit() -> str | None:
     try:
         run = subprocess.run(
@@ -185,17 +193,22 @@ def process_start() -> float:
 
 
 @hydra.main(version_base="1.3", config_path=str(configuration.CONF), config_name="config")
-def _job(cfg: DictConfig) -> float:
+def _job(cfg: DictConfig) -> float | tuple[float, ...]:
     facts = HydraConfig.get()
     later_job = not OmegaConf.is_missing(facts.job, "num") and facts.job.num
-    sweep = Path(facts.sweep.dir).name if facts.mode == hydra.types.RunMode.MULTIRUN else None
-    return stylize(
-        cfg,
-        Path(facts.runtime.output_dir),
-        began=time.time() if later_job else process_start(),
-        overrides=list(facts.overrides.task),
-        sweep=sweep,
-    )
+    overrides = list(facts.overrides.task)
+    sweep = Path(facts.sweep.dir) if facts.mode == hydra.types.RunMode.MULTIRUN else None
+    if sweep is not None:
+        overrides = sweeps.varied_overrides(sweep, overrides)
+    folder = Path(facts.runtime.output_dir)
+    began = time.time() if later_job else process_start()
+    if sweep is None:
+        return stylize(cfg, folder, began, overrides)
+    try:
+        with sweeps.running(folder):
+            return stylize(cfg, folder, began, overrides, sweep.name)
+    finally:
+        release()
 
 
 def _with_config_copied(arguments: list[str], folder: Path) -> list[str]:
@@ -214,25 +227,43 @@ def _with_config_copied(arguments: list[str], folder: Path) -> list[str]:
     return arguments
 
 
+def _fail(reason: str) -> NoReturn:
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
 def main() -> None:
     """Run the command; on an error print one line, or the traceback with HYDRA_FULL_ERROR=1."""
     asked = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here
+    not_done = ""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            sys.argv[1:] = _with_config_copied(sys.argv[1:], Path(folder))
-            _job()
+            command = sweeps.prepared(sys.argv[1:])
+            sys.argv[1:] = _with_config_copied(command.arguments, Path(folder))
+            with sweeps.watched(command) as sweep:
+                try:
+                    _job()
+                finally:
+                    not_done = sweep.failures()
     except KeyboardInterrupt:
+        if not_done:
+            print(f"stopped: {not_done}", file=sys.stderr, flush=True)
         sys.exit(130)
     except Exception as error:
         if asked not in ("", "0"):
             raise
         reason = configuration.explain(error, sys.argv[1:])
-        print(f"error: {reason}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        _fail(f"{reason} | {not_done}" if not_done else reason)
+    else:
+        if not_done:
+            _fail(not_done)
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
 
 
 if __name__ == "__main__":
-    main()
+    # Launchers send the job to other processes, which know this file as src.run alone.
+    from src import run
+
+    run.main()

@@ -61,6 +61,7 @@ class TermsFile:
         if earlier is not None and earlier.is_file():
             with earlier.open(newline="", encoding="utf-8") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < start]
+        self._path.unlink(missing_ok=True)  # of another run in this folder
 
     def add(self, step: int, total: float, terms: Mapping[str, float]) -> None:
         """Append a row and hand it to the disk."""

@@ -142,6 +142,8 @@ def find_runs(folder: Path) -> list[Run]:
         if _is_run(Path(path), folders, files):
             runs.append(Run(Path(path)))
             folders.clear()
+        # A sweep keeps earlier attempts at its jobs in a hidden one.
+        folders[:] = [name for name in folders if not name.startswith(".")]
     if not runs:
         raise InputError("FOLDER", f"{folder}, in which no run is", expected)
     return sorted(runs, key=lambda run: natural(run.path.as_posix()))

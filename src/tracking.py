@@ -39,6 +39,9 @@ class NoTracker:
     def summary(self, values: Mapping[str, Any]) -> None:
         """Record nothing."""
 
+    def row(self, name: str, image: Tensor, values: Mapping[str, float]) -> None:
+        """Record nothing."""
+
 
 class WandbTracker(NoTracker):
     """A W&B run, opened in the background.
@@ -78,6 +81,29 @@ class WandbTracker(NoTracker):
     def summary(self, values: Mapping[str, Any]) -> None:
         """Set the numbers that W&B's table of runs shows."""
         self.run.summary.update(dict(values))
+
+    def row(self, name: str, image: Tensor, values: Mapping[str, float]) -> None:
+        """A table of one row, the final picture and its numbers; W&B joins those of a group."""
+        run = self.run
+        import wandb
+
+        columns: list[str | int] = ["run", "pastiche", *values]
+        data = [[name, wandb.Image(to_uint8(image)), *values.values()]]
+        # A table waits for its upload in the user's home, unless it is told to in the run's folder.
+        with _environment("WANDB_DATA_DIR", str(Path(run.dir).parent)):
+            run.log({"result": wandb.Table(columns=columns, data=data)})
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """A variable for a while; one that the user set stays."""
+    missing = name not in os.environ
+    os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        if missing:
+            del os.environ[name]
 
 
 @dataclass(frozen=True)

@@ -310,6 +310,34 @@ def test_a_sweeps_runs_are_told_apart_by_what_varies() -> None:
     assert identify(config).name == "masked_style motorcycle"
 
 
+def test_tags_name_the_masks_that_are_used() -> None:
+    def tags(*overrides: str) -> set[str]:
+        found = identify(resolve(compose(*overrides))).tags
+        return {tag for tag in found if tag.startswith("mask:")}
+
+    second = ("+styles.mid.path=ink", "+mask@styles.mid.mask=band")
+    assert tags("+experiment=naive", *second) == {"mask:band"}
+    assert tags("+experiment=masked_style", *second) == {"mask:band", "mask:sigmoid"}
+    assert tags("+experiment=masked_content", "mask=step") == {"mask:step"}
+    assert tags("+experiment=naive", "mask=step") == set()
+
+
+def test_names_in_a_sweep_are_short() -> None:
+    config = resolve(compose("+experiment=masked_style"))
+    varied = [
+        "mask={_target_:src.masks.band,near:0.1,far:0.4}",
+        "loss.style.weight=251751501.85907653",
+        "loss.depth.weight=1.2345678e-05",
+        "optimizer.lr=0.02",
+        "+sweep=pareto",
+        "resume=outputs/1",
+    ]
+    assert identify(config, varied, "x").name == (
+        "mask={band,near:0.1,far:0.4} loss.style.weight=2.518e+08 "
+        "loss.depth.weight=1.235e-05 optimizer.lr=0.02"
+    )
+
+
 def test_a_checkpoint_must_fit(tmp_path: Path) -> None:
     made = job("+experiment=naive")
     with pytest.raises(InputError, match=r"^resume: got .*, where no checkpoint is"):

@@ -24,6 +24,8 @@ OTHER_RELEASE = {
         class Trainer: ...
     """,
     "pytorch_lightning/early.py": "times = []",
+    "pytorch_lightning/plugins/__init__.py": "",
+    "pytorch_lightning/plugins/environments.py": "class LightningEnvironment: ...",
     "pytorch_lightning/utilities/__init__.py": "",
     "pytorch_lightning/utilities/types.py": "STEP_OUTPUT = dict",
 }

@@ -83,6 +83,7 @@ def test_runs_are_found_at_any_depth_in_natural_order(tmp_path: Path) -> None:
         make_run(sweep / str(number))
     (sweep / "multirun.yaml").touch()
     (sweep / "11").mkdir()  # a job that was killed at once
+    make_run(sweep / ".earlier" / "9_1")  # an attempt that another took the place of
     make_run(tmp_path / "single")
     (sweep / "9" / "wandb" / "steps").mkdir(parents=True)
     (sweep / "9" / "wandb" / "inputs").mkdir()  # below a run is nothing but the run

@@ -143,6 +143,22 @@ def test_wandb_has_the_resolved_config_and_the_summary(tracked_run: Path) -> Non
     assert exit_code(tracked_run) == 0
 
 
+def test_wandb_has_a_table_row_with_the_picture_and_its_numbers(tracked_run: Path) -> None:
+    (table,) = [row["result"] for row in history(tracked_run) if "result" in row]
+    assert (table["_type"], table["nrows"]) == ("table-file", 1)
+    # What the table holds waits for its upload beside the rest of the run.
+    waiting = list(tracked_run.glob("wandb/offline-run-*/artifacts/staging/*"))
+    (shown,) = [path for path in waiting if path.read_bytes().startswith(b"\x89PNG")]
+    content = json.loads(next(p for p in waiting if p != shown).read_text())
+    assert content["columns"][:4] == ["run", "pastiche", "total", "content"]
+    ((name, picture, total, *values),) = content["data"]
+    report = summary(tracked_run)
+    assert (name, picture["_type"]) == ("masked_style motorcycle", "image-file")
+    assert (total, values) == (report["total"], list(report["terms"].values()))
+    expected = np.asarray(Image.open(tracked_run / "pastiche.png"))
+    assert np.array_equal(np.asarray(Image.open(shown)), expected)
+
+
 def test_a_failed_run_is_marked_failed(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         run(tmp_path, "+experiment=masked_style", "tracking=offline", "mask=band", "mask.near=5")

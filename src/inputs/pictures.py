@@ -26,11 +26,19 @@ log = logging.getLogger(__name__)
 EXPECTED = "a still picture: PNG, JPEG, TIFF, WebP, HEIC, AVIF, BMP or GIF"
 # A closed list: Pillow would otherwise start Ghostscript for a PostScript file called .jpg.
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "AVIF")
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".heic", ".heif", ".avif"}
+SUFFIXES |= {".bmp", ".gif", ".ppm"}
 # Several frames in these are no animation but previews, pages or a depth map.
 FRAMES_ALLOWED = ("MPO", "TIFF", "HEIF", "AVIF")
 SMALLEST = 8  # pixels a side; with less there is nothing to stylise
 ORIENTATION_TAG = 0x0112
 BITS_PER_SAMPLE_TAG = 258
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder by name; hidden ones are left out."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,9 @@ def _content(path: str, index: int | None, size: int | None, short_side: int | N
         frame = nyu.read_prepared(path) if named else nyu.read_mat(file, index)
         picture = pictures.from_pixels(frame.rgb, **sides)
         return _Content(picture, frame.name, lambda: frame.depth)
+    if file.is_dir():
+        instead = f"one picture; every picture of a folder: -m +sweep=folder content={path}"
+        raise InputError("content", f"'{path}', a folder", instead)
     if not file.exists():
         kinds = f"{pictures.EXPECTED}, or an NYU Depth v2 .mat"
         raise samples.unknown_name(path, samples.PHOTOS, "content", kinds)

@@ -1,0 +1,17 @@
+"""The one kind of error that a user's input can cause."""
+
+import pickle
+
+from src.errors import InputError
+
+
+def test_it_names_the_key_what_it_got_and_what_it_expects() -> None:
+    error = InputError("size", "-5", "a whole number of pixels")
+    assert str(error) == "size: got -5; expected a whole number of pixels"
+    assert error.key == "size"
+
+
+def test_it_travels_between_processes() -> None:
+    error = InputError("size", "-5", "a whole number of pixels")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.key) == (InputError, str(error), "size")

@@ -1,0 +1,427 @@
+"""Sweeps: their files, their jobs, what becomes of them, and going on."""
+
+import itertools
+import json
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from PIL import Image
+
+from src import config, sweep
+from src.errors import InputError
+from src.run import main
+from tests.running import SMALL, TINY_DEPTH, compose, summary
+
+ROOT = Path(__file__).parent.parent
+FILES = {path.stem: path for path in sorted((ROOT / "sweeps" / "sweep").glob("*.yaml"))}
+NAMES = {"depth_weight", "content_layer", "mask_function", "two_styles_boundary"}
+NAMES |= {"pareto", "folder"}
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The real command, in this process."""
+
+    def call(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["src.run", *arguments])
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])  # Hydra sets its own
+        code = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return call
+
+
+def the_sweep(folder: Path) -> Path:
+    (found,) = folder.glob("*/sweeps/*")
+    return found
+
+
+def header(name: str) -> dict[str, str]:
+    """The comment that a sweep's file begins with, by its keywords; `run` is its first line."""
+    lines = FILES[name].read_text().splitlines()
+    assert lines[0] == "# @package _global_"
+    found, last = {"run": lines[1].removeprefix("# ")}, "run"
+    for line in lines[2:]:
+        if not line.startswith("# "):
+            break
+        keyword = re.match(r"# (Question|Jobs|Minutes|Look at): (.*)", line)
+        if keyword:
+            last = keyword[1]
+            found[last] = keyword[2]
+        else:
+            found[last] += " " + line.removeprefix("# ")
+    return found
+
+
+def jobs_of(name: str) -> list[list[str]]:
+    """The jobs that a grid's file makes, as Hydra's sweeper makes them."""
+    params = yaml.safe_load(FILES[name].read_text())["hydra"]["sweeper"]["params"]
+    overrides = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in params.items()])
+    (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    return jobs
+
+
+def test_every_sweep_is_there() -> None:
+    assert set(FILES) == NAMES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_begins_with_its_command_its_question_and_its_cost(name: str) -> None:
+    said = header(name)
+    assert re.fullmatch(
+        rf"python -m src\.run -m \+experiment=\w+ \+sweep={name}( content=FOLDER)?", said["run"]
+    )
+    assert said["Question"].endswith("?")
+    assert re.match(r"\d+ on two cores|2 for each picture", said["Minutes"])
+    assert said["Look at"].endswith(".")
+    search = yaml.safe_load(FILES[name].read_text())["hydra"].get("sweeper", {}).get("n_trials")
+    if name == "folder":
+        assert said["Jobs"] == "one for each picture"
+    else:
+        assert int(said["Jobs"]) == (search or len(jobs_of(name)))
+
+
+@pytest.mark.parametrize("name", ["content_layer", "mask_function", "two_styles_boundary"])
+def test_every_job_of_a_grid_can_be_built(name: str) -> None:
+    experiment = header(name)["run"].split()[4]
+    for job in jobs_of(name):
+        built = config.build(config.resolve(compose(*SMALL, experiment, f"+sweep={name}", *job)))
+        assert built.stylization.pastiche.shape == (1, 3, 32, 48)
+
+
+def test_every_job_of_the_depth_weights_can_be_built() -> None:
+    jobs = jobs_of("depth_weight")
+    arguments = (*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "+sweep=depth_weight")
+    weights = [config.resolve(compose(*arguments, *job))["loss"]["depth"]["weight"] for job in jobs]
+    assert (weights[0], weights[-1]) == (1, 200_000)
+    ratios = [b / a for a, b in itertools.pairwise(weights)]
+    assert all(5.5 < ratio < 6.0 for ratio in ratios)  # evenly in the logarithm
+    config.build(config.resolve(compose(*arguments, *jobs[3])))
+
+
+def test_mask_functions_are_all_there_with_their_mirror() -> None:
+    options = {path.stem for path in (ROOT / "conf" / "mask").glob("*.yaml")}
+    found: dict[str, list[bool]] = {}
+    for (job,) in jobs_of("mask_function"):
+        mask = config.resolve(compose("+experiment=masked_style", "+sweep=mask_function", job))
+        function = mask["mask"]["_target_"].rpartition(".")[2]
+        found.setdefault(function, []).append(bool(mask["mask"].get("invert")))
+    assert set(found) == options
+    counts = {name: (inverts.count(False), inverts.count(True)) for name, inverts in found.items()}
+    assert counts == {"uniform": (1, 0), "linear": (1, 1)} | {
+        name: (3, 3) for name in ("sigmoid", "step", "band")
+    }
+
+
+def test_a_search_names_its_objectives_and_its_study() -> None:
+    arguments = [*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "+sweep=pareto"]
+    found = config.resolve(compose(*arguments))
+    assert found["objectives"] == ["style", "content", "depth"]
+    config.build(found)
+    file = yaml.safe_load(FILES["pareto"].read_text())["hydra"]["sweeper"]
+    assert len(file["direction"]) == len(found["objectives"])
+    assert file["storage"].startswith("sqlite:///")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["+sweep=depth_wieght"],
+            "error: sweep: got 'depth_wieght'; expected depth_weight, perhaps",
+        ),
+        (["-m", "+sweep=depth_wieght"], "error: sweep: got 'depth_wieght'; expected depth_weight"),
+        (["-m", "+sweeps=pareto"], "error: sweeps: got an unknown key; expected sweep, perhaps"),
+        (["+sweeps=pareto"], "error: sweeps: got an unknown key; expected sweep, perhaps"),
+        (
+            ["-m", "+sweep=content_layer", "stpes=1,2"],
+            "error: stpes: got an unknown key; expected steps, perhaps",
+        ),
+        (
+            ["+sweep=two_styles_boundary"],
+            "error: mask.center: got an unknown key; expected one of _target_, invert",
+        ),
+        (
+            ["+sweep=folder", "content=motorcycle"],
+            "error: content: got 'motorcycle'; expected a folder of pictures",
+        ),
+        (["resume_sweep=conf"], "error: resume_sweep: got 'conf', which is no sweep's folder"),
+        (
+            ["resume_sweep=nowhere"],
+            "error: resume_sweep: got 'nowhere', which is no sweep's folder",
+        ),
+        (["content=conf"], "error: content: got 'conf', a folder; expected one picture; every "),
+    ],
+)
+def test_a_wrong_sweep_is_one_clear_line_and_no_job(
+    arguments: list[str],
+    message: str,
+    command: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    ran = command("+experiment=naive", *SMALL, f"output_dir={tmp_path}", *arguments)
+    assert ran.code == 1
+    assert ran.err.strip().splitlines()[-1].startswith(message)
+    assert not list(tmp_path.rglob("pastiche.png"))
+    assert not list(tmp_path.glob("*/sweeps/*/0"))
+
+
+def test_a_sweep_needs_no_flag_and_the_command_line_beats_its_file(
+    command: Run, tmp_path: Path
+) -> None:
+    arguments = ["+experiment=naive", "+sweep=content_layer", *SMALL, f"output_dir={tmp_path}"]
+    ran = command(*arguments, "loss.content.layers=[relu2_1],[relu3_1]")
+    assert ran.code == 0, ran.err
+    folder = the_sweep(tmp_path)
+    record = sweep.read_record(folder)
+    assert record.varied == ["loss.content.layers"]
+    assert record.jobs[1] == [
+        "loss.content.layers=[relu3_1]",
+        "+experiment=naive",
+        *SMALL,
+        f"output_dir={tmp_path}",
+        "+sweep=content_layer",
+    ]
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["0", "1"]
+    layers = [
+        yaml.safe_load((folder / job / "config.yaml").read_text())["loss"]["content"]["layers"]
+        for job in "01"
+    ]
+    assert layers == [["relu2_1"], ["relu3_1"]]
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_failed_is_told_and_resumed_and_nothing_else(command: Run, tmp_path: Path) -> None:
+    picture = tmp_path / "later.png"
+    contents = f"content={picture},motorcycle,{tmp_path}/never.png"
+    arguments = ["+experiment=naive", *SMALL, "steps=1", f"output_dir={tmp_path}/out"]
+    ran = command("-m", *arguments, contents)
+    assert ran.code == 1
+    folder = the_sweep(tmp_path / "out")
+    (line,) = ran.err.strip().splitlines()[-1:]
+    assert line.startswith(f"error: 2 of 3 jobs are not done: 0 (content={picture}): content: got ")
+    assert line.endswith(f"resume_sweep={folder} runs what is missing")
+    assert [(folder / job / "pastiche.png").exists() for job in "012"] == [False, True, False]
+
+    Image.new("RGB", (48, 32), (200, 100, 50)).save(picture)
+    before = times(folder / "1")
+    ran = command(f"resume_sweep={folder}")
+    assert ran.code == 1
+    assert "error: 1 of 3 jobs are not done: 2 (content=" in ran.err
+    assert ran.out.count("done: ") == 1
+    assert times(folder / "1") == before
+    assert summary(folder / "0")["status"] == "done"
+    assert not (folder / "0" / "FAILED").exists()
+    assert (folder / ".earlier" / "0_1" / "FAILED").exists()
+    assert (folder / "2" / "FAILED").exists()
+
+    shutil.copy(picture, tmp_path / "never.png")
+    assert command(f"resume_sweep={folder}").code == 0
+    whole = times(folder)
+    ran = command(f"resume_sweep={folder}")
+    assert (ran.code, ran.out.count("done: ")) == (0, 0)
+    changed = {path for path, time in times(folder).items() if whole.get(path) != time}
+    assert {Path(path).name for path in changed} <= {"multirun.yaml", "sweep.json", ".sweep.lock"}
+
+
+def test_an_interrupted_job_goes_on_from_its_checkpoint(command: Run, tmp_path: Path) -> None:
+    arguments = ["+experiment=naive", *SMALL, "log_every=1", "seed=0,1"]
+    assert command("-m", *arguments, "steps=4", f"output_dir={tmp_path}/whole").code == 0
+    assert command("-m", *arguments, "steps=2", f"output_dir={tmp_path}/out").code == 0
+    folder = the_sweep(tmp_path / "out")
+    for file in (folder / "sweep.json", folder / "1" / "config.yaml"):
+        file.write_text(
+            file.read_text().replace("steps=2", "steps=4").replace("steps: 2", "steps: 4")
+        )
+    report = summary(folder / "1") | {"status": "interrupted"}
+    (folder / "1" / "summary.json").write_text(json.dumps(report))  # as if Ctrl-C had come there
+    ran = command(f"resume_sweep={folder}")
+    assert ran.code == 0, ran.err
+    assert summary(folder / "0")["steps"] == 2
+    assert summary(folder / "1")["steps"] == 4
+    aside = folder / ".earlier" / "1_1"
+    assert yaml.safe_load((folder / "1" / "config.yaml").read_text())["resume"] == str(aside)
+    whole = the_sweep(tmp_path / "whole")
+    for file in ("pastiche.png", "terms.csv"):
+        assert (folder / "1" / file).read_bytes() == (whole / "1" / file).read_bytes()
+
+
+def test_what_a_folder_says_of_its_job(tmp_path: Path) -> None:
+    assert sweep.outcome(tmp_path / "0").status == "missing"
+    job = tmp_path / "0"
+    job.mkdir()
+    assert sweep.outcome(job).status == "unfinished"
+    (job / "summary.json").write_text('{"status": "do')  # half of it
+    assert sweep.outcome(job).status == "unfinished"
+    (job / "summary.json").write_text('{"status": "done"}')
+    assert sweep.outcome(job).status == "unfinished"  # without a picture it is not done
+    (job / "pastiche.png").touch()
+    assert sweep.outcome(job).status == "done"
+    (job / "summary.json").write_text('{"status": "interrupted"}')
+    assert sweep.outcome(job).status == "interrupted"
+    (job / "FAILED").write_text("size: got 1;\nexpected 2\n")
+    assert sweep.outcome(job) == sweep.Outcome("failed", "size: got 1; expected 2")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"jobs": 3}', '{"arguments": [1]}'])
+def test_a_broken_record_is_one_clear_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / sweep.RECORD).write_text(text)
+    with pytest.raises(InputError, match=r"^resume_sweep: got '.*', whose sweep.json is broken"):
+        sweep.read_record(tmp_path)
+
+
+def test_two_sweeps_do_not_share_a_folder(command: Run, tmp_path: Path) -> None:
+    place = f"hydra.sweep.dir={tmp_path}/here"
+    arguments = ["-m", "+experiment=naive", *SMALL, "steps=1", place]
+    (tmp_path / "here").mkdir()
+    with FileLock(tmp_path / "here" / sweep.LOCK):
+        ran = command(*arguments)
+    assert ran.code == 1
+    assert ran.err.startswith(f"error: hydra.sweep.dir: got '{tmp_path}/here', where a sweep is ru")
+    assert command(*arguments).code == 0
+    kept = times(tmp_path / "here" / "0")
+    ran = command(*arguments)
+    assert ran.code == 1
+    assert ran.err.startswith(f"error: hydra.sweep.dir: got '{tmp_path}/here', which holds a sweep")
+    assert times(tmp_path / "here" / "0") == kept
+    ran = command(f"resume_sweep={tmp_path}/here", "steps=2")
+    assert ran.err.startswith("error: steps: got steps=2 beside resume_sweep; expected nothing")
+
+
+def test_a_job_that_still_runs_is_not_run_again(command: Run, tmp_path: Path) -> None:
+    place = f"hydra.sweep.dir={tmp_path}/here"
+    assert command("-m", "+experiment=naive", *SMALL, "steps=1", place).code == 0
+    job = tmp_path / "here" / "0"
+    (job / "summary.json").unlink()
+    with sweep.running(job):  # as its launcher's process would
+        ran = command(f"resume_sweep={tmp_path}/here")
+        assert (job / "terms.csv").exists()
+    assert ran.code == 1
+    assert "whose job 0 is running; expected its end" in ran.err.splitlines()[-1]
+    assert command(f"resume_sweep={tmp_path}/here").code == 0
+    assert not (job / sweep.JOB_LOCK).exists()
+
+
+def test_every_picture_of_a_folder_is_a_job(command: Run, tmp_path: Path) -> None:
+    photos = tmp_path / "my photos, 2026"
+    photos.mkdir()
+    for name in ("b.png", "it's a=c.PNG", "a.jpg"):
+        Image.new("RGB", (48, 32), (90, 120, 200)).save(photos / name)
+    (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for other in ("notes.txt", ".hidden.png"):
+        (photos / other).write_text("no picture")
+    ran = command(
+        *("+experiment=naive", "+sweep=folder", *SMALL, "steps=1"),
+        *(f"content={photos}" if " " not in str(photos) else f"content='{photos}'",),
+        f"output_dir={tmp_path}/out",
+    )
+    assert ran.code == 1
+    assert "error: 1 of 4 jobs are not done: 2 (content=" in ran.err
+    folder = the_sweep(tmp_path / "out")
+    contents = [
+        Path(yaml.safe_load((folder / job / "config.yaml").read_text())["content"]).name
+        for job in "0123"
+    ]
+    assert contents == ["a.jpg", "b.png", "broken.png", "it's a=c.PNG"]
+    assert [(folder / job / "pastiche.png").exists() for job in "0123"] == [True, True, False, True]
+
+
+def test_a_folder_without_pictures(command: Run, tmp_path: Path) -> None:
+    ran = command("+experiment=naive", "+sweep=folder", f"content={tmp_path}")
+    assert ran.err == (
+        f"error: content: got '{tmp_path}', without pictures; expected a folder of pictures\n"
+    )
+
+
+def test_names_are_what_varies() -> None:
+    jobs = [["+experiment=a", "x=1", "y=[1,2]"], ["+experiment=a", "x=2", "y=[1,2]"]]
+    assert sweep._varied(jobs, ()) == ["x"]
+    assert sweep._varied(jobs[:1], ["y"]) == ["y"]
+
+
+def test_without_a_record_all_overrides_name_a_job(tmp_path: Path) -> None:
+    assert sweep.varied_overrides(tmp_path, ["x=1", "y=2"]) == ["x=1", "y=2"]
+    sweep.Record(["-m"], varied=["y"]).write(tmp_path)
+    assert sweep.varied_overrides(tmp_path, ["x=1", "y=2", "+y=3"]) == ["y=2", "+y=3"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Optuna's own
+def test_a_search_over_several_keeps_its_study_and_goes_on(command: Run, tmp_path: Path) -> None:
+    arguments = ["+experiment=depth_loss", "+sweep=pareto", *TINY_DEPTH, *SMALL, "steps=1"]
+    ran = command(*arguments, "hydra.sweeper.n_trials=2", f"output_dir={tmp_path}")
+    assert ran.code == 0, ran.err
+    folder = the_sweep(tmp_path)
+    record = sweep.read_record(folder)
+    assert (record.search, len(record.jobs)) == (2, 2)
+    assert set(record.varied) == {f"loss.{t}.weight" for t in ("content", "style", "depth")}
+    front = yaml.safe_load((folder / "optimization_results.yaml").read_text())["solutions"]
+    values = [
+        [summary(folder / job)["terms"][t] for t in ("style", "content", "depth")] for job in "01"
+    ]
+    assert all(solution["values"] in values for solution in front)
+
+    before = times(folder / "0")
+    ran = command(f"resume_sweep={folder}", "hydra.sweeper.n_trials=3")
+    assert ran.code == 0, ran.err
+    assert times(folder / "0") == before
+    assert summary(folder / "2")["status"] == "done"
+    assert len(sweep.read_record(folder).jobs) == 3
+
+    (folder / "study.db").write_text("no database")
+    ran = command(f"resume_sweep={folder}", "hydra.sweeper.n_trials=4")
+    assert ran.code == 1
+    assert ran.err.splitlines()[-1].startswith("error: hydra.sweeper.storage: got a study that can")
+
+
+def test_objectives_are_known_before_the_first_step() -> None:
+    with pytest.raises(
+        InputError, match=r"^objectives: got 'depht', a term .*; expected depth, pe"
+    ):
+        config.build(
+            config.resolve(
+                compose(*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "objectives=[depht]")
+            )
+        )
+    with pytest.raises(
+        InputError, match=r"^objectives: got 'depth', a term that this run does not"
+    ):
+        config.build(config.resolve(compose(*SMALL, "+experiment=naive", "objectives=[depth]")))
+
+
+def test_the_sweeps_are_found_from_any_folder(
+    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layers = "loss.content.layers=[relu99]"
+    ran = command("+experiment=naive", "+sweep=content_layer", layers, f"output_dir={tmp_path}")
+    assert ran.err.splitlines()[-1].startswith("error: 1 of 1 jobs are not done: 0: loss.content")
