@@ -178,15 +178,16 @@ def commands(missing: Sequence[Job], plan: Plan, folder: Path) -> list[list[str]
         for method, of_method in groupby(of_photo, key=lambda job: job.method):
             *shared, (last, _) = plan.methods[method].items()
             styles = tuple(job.style for job in of_method)
-            batches.setdefault((photo, tuple(shared), last, styles), []).append(method)
+            alike = tuple(map(argument, shared))
+            batches.setdefault((photo, alike, last, styles), []).append(method)
     lines: list[list[str]] = []
-    for (photo, shared, last, styles), methods in batches.items():
+    for (photo, _, last, styles), methods in batches.items():
         number = 1 + max((int(p.name) for p in folder.glob("*") if p.name.isdecimal()), default=0)
         swept = {last: [plan.methods[method][last] for method in methods]}
         for style in styles:
             for key, value in plan.styles[style].items():
                 swept.setdefault(key, []).append(value)
-        fixed = {**plan.settings, **plan.photos[photo], **dict(shared)}
+        fixed = {**plan.settings, **plan.photos[photo], **plan.methods[methods[0]]}
         lines.append(
             [sys.executable, "-m", "src.run", "-m"]
             + [argument((key, value)) for key, value in fixed.items() if key not in swept]

@@ -28,6 +28,7 @@ from src.paper.plan import (
     QUICK,
     Scale,
     Setting,
+    disparity_span,
     find_setting,
     load_network,
     make_runs,
@@ -72,7 +73,7 @@ def parts(network: measure.Backbone, scenes: list[Scene], setting: Setting) -> l
         Part(needs("C8"), ("two_styles",), measure.two_styles(network)),
         Part(needs("C9", "C10"), (), lambda: measure.gram_facts(own, layers, scenes[0])),
         Part(needs("C11"), (), lambda: measure.separation(scenes)),
-        Part(["depth_settings_differ"], (), lambda: measure.depth_settings(setting)),
+        Part(["depth_settings_differ"], (), measure.depth_settings),
         Part(
             ["depth_with", "depth_without", "depth_most", *needs("C13")],
             (*of_depth, "depth_most"),
@@ -107,7 +108,7 @@ def times(numbers: Numbers, runs: Mapping[str, Run]) -> list[tuple[str, str, str
     return rows
 
 
-def facts(setting: Setting, photos: list[str], scene: Scene) -> dict[str, str]:
+def facts(setting: Setting, photos: list[str], scene: Scene, span: float) -> dict[str, str]:
     """What the report was made with."""
     height, width = scene.image.shape[-2:]
     return {
@@ -115,6 +116,10 @@ def facts(setting: Setting, photos: list[str], scene: Scene) -> dict[str, str]:
         + (f"; for C11 also {', '.join(photos[1:])}" if photos[1:] else ""),
         "steps": f"{setting.scale.steps} per run, one seed",
         **{what: choice.used for what, choice in setting.choices.items()},
+        "the depth weights": "as in the paper"
+        if span == 1
+        else f"the paper's divided by {span:.3g}², since its depth network's disparity lies in "
+        f"[0, 1] and spans {span:.3g} here",
         "times": f"measured on the processor, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}",
     }
@@ -149,7 +154,8 @@ def make(scale: Scale, pairs: Path | None, folder: Path, command: str, screen: C
     for line in stand_ins(setting):
         screen.print(line, markup=False, highlight=False, soft_wrap=True)
     scenes = [photo_of(photo, scale.short_side) for photo in setting.photos.values()]
-    made = [make_runs(plan, folder / "runs", screen) for _, plan in plans(setting, scenes[0])]
+    span = disparity_span(setting, scenes[0])
+    made = [make_runs(plan, folder / "runs", screen) for _, plan in plans(setting, scenes[0], span)]
     runs, without = made[0]
     second = made[1][0] if len(made) > 1 else {}
     network, judge = vgg19(), configuration.depth_network("vgg_head")
@@ -170,7 +176,7 @@ def make(scale: Scale, pairs: Path | None, folder: Path, command: str, screen: C
     report = page.Report(
         verdicts=verdicts,
         numbers=numbers,
-        facts=facts(setting, list(setting.photos), scenes[0]),
+        facts=facts(setting, list(setting.photos), scenes[0], span),
         stand_ins=stand_ins(setting),
         problems=without,
         figures=figures.of_paper(runs, without, second),

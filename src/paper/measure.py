@@ -272,7 +272,7 @@ def separation(scenes: Sequence[Scene]) -> Numbers:
     }
 
 
-def depth_settings(setting: Setting) -> Numbers:
+def depth_settings() -> Numbers:
     """What C12 needs of the configuration: how many settings are not the paper's."""
     config = configuration.compose("+experiment=paper_depth_loss")
     loss = config["loss"]
@@ -335,6 +335,7 @@ def depth_effect(without: Run, with_it: Run, most: Run) -> Numbers:
         "depth_with": float(with_it.summary["terms"]["depth"]),
         "depth_most": float(most.summary["terms"]["depth"]),
         "depth_total": total(with_it),
+        "depth_steps": float(with_it.summary["steps"]),
         "rises_without": rises(curve(without)),
         "rises_with": rises(curve(with_it)),
         "settled_without": float(settled(curve(without))),

@@ -39,7 +39,7 @@ class Scale:
 
 
 FULL = Scale(short_side=192, steps=300, samples=300, rounds=20)
-QUICK = Scale(short_side=96, steps=60, samples=300, rounds=5)
+QUICK = Scale(short_side=80, steps=100, samples=300, rounds=5)
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ OF_DEPTH: dict[str, dict[str, Any]] = {
     "vgg19": {"backbone": "vgg19", "loss.content.layers": ["conv5_3"]},
 }
 DEPTH_NETS = ("monodepth2", "vgg_head")
+WEIGHT, MOST = 10000, 200000  # of the depth loss, with Monodepth2's disparity
 
 
 @dataclass(frozen=True)
@@ -203,13 +204,28 @@ def photo_of(overrides: Mapping[str, Any], short_side: int) -> Scene:
 DEPTH_RUNS = ("depth_none", "depth_paper")
 
 
-def methods(setting: Setting, median_depth: float, third_quartile: float) -> dict[str, Any]:
+def disparity_span(setting: Setting, scene: Scene) -> float:
+    """What the paper's squared difference of disparities has to be measured in.
+
+    Monodepth2's disparity lies in [0, 1]; that of a network that stands in for it has a scale of
+    its own, so its range on this photo counts as 1.
+    """
+    if setting.depth_net.used == DEPTH_NETS[0]:
+        return 1.0
+    seen = configuration.depth_network(setting.depth_net.used).estimate(scene.image)
+    return float(seen.max() - seen.min())
+
+
+def methods(
+    setting: Setting, median_depth: float, third_quartile: float, span: float
+) -> dict[str, Any]:
     """Every run's overrides by its name; what is last may differ between runs of one sweep.
 
     Args:
         setting: the networks and paintings.
         median_depth: of the photo: a border that leaves half of it.
         third_quartile: of the photo's depth: a border that leaves a quarter of it.
+        span: `disparity_span`.
     """
     scale = setting.scale
     schedule = {"restart.step": max(1, round(DECAY * scale.steps))}
@@ -243,8 +259,9 @@ def methods(setting: Setting, median_depth: float, third_quartile: float) -> dic
     for name, rate in (("", 0.677), ("_slow", 0.02)):  # the paper's; the program's for Adam
         at_rate = {**depth, "optimizer.lr": rate}
         found[f"depth_none{name}"] = {**at_rate, "loss.depth.weight": 0}
-        found[f"depth_paper{name}"] = {**at_rate, "loss.depth.weight": 10000}
-    found["depth_most"] = {**depth, "optimizer.lr": 0.677, "loss.depth.weight": 200000}
+        found[f"depth_paper{name}"] = {**at_rate, "loss.depth.weight": in_span(WEIGHT, span)}
+    most = {"optimizer.lr": 0.677, "loss.depth.weight": in_span(MOST, span)}
+    found["depth_most"] = {**depth, **most}
     found["depth_aligned"] = {**depth, "loss.depth.mode": "aligned"}
     found["depth_ours"] = {
         "depth_net": setting.depth_net.used,
@@ -254,16 +271,22 @@ def methods(setting: Setting, median_depth: float, third_quartile: float) -> dic
     return found
 
 
-def plans(setting: Setting, scene: Scene) -> list[tuple[str, benchmark.Plan]]:
+def in_span(weight: float, span: float) -> float:
+    """A weight of squared disparities for those that span so much, to four digits."""
+    return float(f"{weight / span**2:.4g}")
+
+
+def plans(setting: Setting, scene: Scene, span: float) -> list[tuple[str, benchmark.Plan]]:
     """What to run: by photo, everything on the first, and the depth loss on a second.
 
     Args:
         setting: what to run with.
         scene: the first photo.
+        span: `disparity_span`.
     """
     assert scene.depth is not None
     median, quartile = (float(scene.depth.flatten().quantile(q)) for q in (0.5, 0.75))
-    everything = methods(setting, median, quartile)
+    everything = methods(setting, median, quartile, span)
     settings = {
         "short_side": setting.scale.short_side,
         "steps": setting.scale.steps,
