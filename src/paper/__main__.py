@@ -120,18 +120,18 @@ def facts(setting: Setting, photos: list[str], scene: Scene, span: float) -> dic
         if span == 1
         else f"the paper's divided by {span:.3g}², since its depth network's disparity lies in "
         f"[0, 1] and spans {span:.3g} here",
-        "times": f"measured on the processor, {torch.get_num_threads()} threads, "
+        "times": f"measured on the processor, threads: {torch.get_num_threads()}, "
         f"torch {torch.__version__}",
     }
 
 
-def stand_ins(setting: Setting) -> list[str]:
-    """A line for each thing that stands in for the paper's."""
-    return [
-        f"{choice.used} stands in for {choice.wanted} as {what}: {choice.reason}"
+def stand_ins(setting: Setting) -> dict[str, str]:
+    """What stands in for the paper's, and why."""
+    return {
+        f"{choice.used} stands in for {choice.wanted} as {what}.": choice.reason
         for what, choice in setting.choices.items()
         if choice.used != choice.wanted
-    ]
+    }
 
 
 def make(scale: Scale, pairs: Path | None, folder: Path, command: str, screen: Console) -> Path:
@@ -151,8 +151,8 @@ def make(scale: Scale, pairs: Path | None, folder: Path, command: str, screen: C
         InputError: the photo cannot be had.
     """
     setting = find_setting(scale, pairs)
-    for line in stand_ins(setting):
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line, reason in stand_ins(setting).items():
+        screen.print(f"{line} {reason}", markup=False, highlight=False, soft_wrap=True)
     scenes = [photo_of(photo, scale.short_side) for photo in setting.photos.values()]
     span = disparity_span(setting, scenes[0])
     made = [make_runs(plan, folder / "runs", screen) for _, plan in plans(setting, scenes[0], span)]

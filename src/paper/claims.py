@@ -91,7 +91,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _joined(parts: Sequence[tuple[bool, str, str]]) -> tuple[bool, str]:
+def _joined(parts: Sequence[tuple[bool, str, str]]) -> tuple[bool | None, str]:
     """Whether all parts of a claim hold, and which do not, each given as (holds, yes, no)."""
     return all(part[0] for part in parts), "; ".join(yes if ok else no for ok, yes, no in parts)
 

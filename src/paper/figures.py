@@ -126,8 +126,8 @@ def of_paper(
         _row("Figure 1", "Naive style transfer (5.1).", [*naive, plain], runs, without),
         _row(
             "Figure 2",
-            "The same on the RGB-D photo, which here is one with Figure 1's: its depth as used, "
-            "0 near (black) and 1 far.",
+            "The same on an RGB-D photo, which is the one of Figure 1 here. Its depth as used: black "
+            "is 0, near, and white 1, far.",
             [
                 ("naive", "content", "content"),
                 ("masked_style", "depth", "depth"),
@@ -304,9 +304,11 @@ def unstable(judge: DepthNet, runs: Mapping[str, Run], without: Mapping[str, str
     return Finding(
         "Why the depth loss was unstable",
         [
-            "A curve is as restless as its logarithm rises, on average over all steps; one that "
-            "only falls has 0. Depth lost is the part of the variance of the photo's disparity "
-            f"that the pastiche's leaves unexplained, both as {judge.name} sees them.",
+            "A curve is as restless as its logarithm rises, on average over its steps but the "
+            "first tenth; one that only falls has 0. Depth lost is the part of the variance of the "
+            f"photo's disparity that the pastiche's leaves unexplained, both as {judge.name} sees "
+            "them. It is no proof of depth: a network that has learnt that what is low is near "
+            "sees some of the photo's depth in any picture.",
             explanation({name: one.rises for name, one in found.items()}),
         ],
         ["run", "total rises, per step", "depth term rises", "settled after", "depth lost"],

@@ -1,9 +1,9 @@
 """From finished runs, the photo and the settings to the numbers that decide the claims."""
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -45,13 +45,16 @@ def curve(run: Run) -> list[float]:
 def rises(values: Sequence[float]) -> float:
     """How restless a curve is: the mean over steps of how far its logarithm rises.
 
+    The first tenth is left out: noise becomes a picture there, in leaps whatever the loss.
+
     Args:
-        values: more than 0.
+        values: more than 0, at least two behind the first tenth.
 
     Returns:
         0 or more; 0 for one that only falls.
     """
-    steps = [math.log(b) - math.log(a) for a, b in itertools.pairwise(values)]
+    rest = [math.log(value) for value in values[len(values) // 10 :]]
+    steps = [after - before for before, after in pairwise(rest)]
     return sum(max(0.0, step) for step in steps) / len(steps)
 
 

@@ -40,7 +40,7 @@ class Report:
     verdicts: Mapping[str, Verdict]
     numbers: Mapping[str, float]
     facts: Mapping[str, str]
-    stand_ins: Sequence[str]
+    stand_ins: Mapping[str, str]
     problems: Mapping[str, str]
     figures: Sequence[Figure]
     timings: Sequence[tuple[str, str, str]]
@@ -55,7 +55,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "claims": {key: asdict(verdict) for key, verdict in report.verdicts.items()},
         "numbers": dict(report.numbers),
         "facts": dict(report.facts),
-        "stand_ins": list(report.stand_ins),
+        "stand_ins": dict(report.stand_ins),
         "problems": dict(report.problems),
         "timings": [
             dict(zip(("what", "measured", "paper"), row, strict=True)) for row in report.timings
