@@ -17,7 +17,7 @@ class LBFGS(torch.optim.LBFGS):
     """
 
     @torch.no_grad()
-    def step(self, closure: Any) -> Any:
+    def step(self, closure: Any = None) -> Any:
         """One step; see `torch.optim.LBFGS`, of which `max_iter` must be 1."""
         (parameter,) = self.param_groups[0]["params"]
         before = parameter.clone()
