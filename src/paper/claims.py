@@ -375,12 +375,12 @@ def _c17(m: Numbers) -> Judgement:
         [
             (outside, "all lie in [0, 1]", "some lie outside [0, 1]"),
             (spanned, "depth reaches from 0 to 1", "depth does not reach from 0 to 1"),
+            (m["masks_fit"] == 1, "masks have each layer's size", "a mask has another size"),
         ]
     )
     return (
-        holds and m["masks_fit"] == 1,
-        f"{m['outside_range']:.0f} values outside [0, 1], depth spans {m['depth_span']:.3f}; masks "
-        f"{'have' if m['masks_fit'] else 'have not'} each layer's size",
+        holds,
+        f"{m['outside_range']:.0f} values outside [0, 1], depth spans {m['depth_span']:.3f}",
         f"{why}. Differs in how a mask gets there: its square is averaged over each position, "
         f"which is {m['mask_difference']:.3f} off the interpolated depth's mask on average",
     )

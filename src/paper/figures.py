@@ -126,8 +126,8 @@ def of_paper(
         _row("Figure 1", "Naive style transfer (5.1).", [*naive, plain], runs, without),
         _row(
             "Figure 2",
-            "The same on an RGB-D photo, which is the one of Figure 1 here. Its depth as used: "
-            "black is 0, near, and white 1, far.",
+            "The same on an RGB-D photo, here the one of Figure 1. Its depth as used: black "
+            "is 0, near, and white 1, far.",
             [
                 ("naive", "content", "content"),
                 ("masked_style", "depth", "depth"),
