@@ -323,7 +323,7 @@ def unstable(judge: DepthNet, runs: Mapping[str, Run], without: Mapping[str, str
             ),
             _row(
                 "Pastiches",
-                "With the depth loss.",
+                "Of the runs in the table.",
                 [(name, "pastiche", label) for name, label in DEPTH_RUNS.items()],
                 runs,
                 without,

@@ -25,6 +25,7 @@ Numbers = dict[str, float]
 SHALLOW = LAYERS[:3]  # whose positions are small enough to lie on one side of a border
 DARK = 0.1  # where a mask counts as 0
 FEWEST = 0.01  # of the photo, in which something can be measured
+PLACES = 4096  # of a layer that are compared, at most
 WITHIN = 0.1  # of its end: where a curve counts as settled
 
 
@@ -103,23 +104,33 @@ class Regions:
         self._network = network
 
     def style(self, image: Tensor, painting: Tensor, where: Tensor) -> float:
-        """Sliced Wasserstein distance of a region to a whole painting, the mean of three layers.
+        """How far each place of a region is from the place of a painting that is most like it.
+
+        1 - the cosine of their features, the mean over the region and over three layers. What is
+        compared is texture by texture, as in nearest-neighbour style losses (Kolkin et al. 2022),
+        and not the region's distribution with the whole painting's: a small region has no room
+        for all that is in it.
 
         Args:
             image: (1, 3, H, W).
             painting: (1, 3, h, w).
-            where: (1, 1, H, W) in [0, 1].
+            where: (1, 1, H, W) of zeros and ones.
+
+        Returns:
+            0 or more, at most 1; 0 where every place is one of the painting's.
         """
         with torch.no_grad():
             one = self._network.features(image, SHALLOW)
             other = self._network.features(painting, SHALLOW)
-        found = [
-            metrics.wasserstein(
-                metrics.quantiles(one[layer], masks.at_layer(where, *one[layer].shape[-2:])),
-                metrics.quantiles(other[layer]),
-            )
-            for layer in SHALLOW
-        ]
+        found = []
+        for layer in SHALLOW:
+            inside = F.interpolate(where, one[layer].shape[-2:], mode="area").flatten() > 0.5
+            places = _sample(F.normalize(one[layer], dim=1).flatten(2)[0, :, inside])
+            known = _sample(F.normalize(other[layer], dim=1).flatten(2)[0])
+            if places.shape[1]:
+                found.append(1 - float((places.T @ known).amax(1).mean()))
+        if not found:
+            raise Unmeasurable("the region is smaller than what the network tells apart")
         return sum(found) / len(found)
 
     def content(self, image: Tensor, photo: Tensor, where: Tensor) -> float:
@@ -132,6 +143,11 @@ class Regions:
             weights = F.interpolate(where, changed.shape[-2:], mode="area")
             found.append(float((changed * weights).sum() / weights.sum()))
         return sum(found) / len(found)
+
+
+def _sample(places: Tensor) -> Tensor:
+    """(C, N), at most so many of the N, evenly."""
+    return places[:, :: max(1, -(-places.shape[1] // PLACES))]
 
 
 def _dark(mask: Tensor | None) -> Tensor:
