@@ -368,9 +368,11 @@ def test_gathering_says_what_is_missing(tmp_path: Path) -> None:
         Part(["b", "c"], ("gone",), lambda run: {"b": 1.0}),
         Part(["d"], ("there",), fails),
         Part(["e"], ("there",), lambda run: {"e": run.summary["nothing"]}),
+        Part(["step_time", "g"], (), lambda: {"step_time": float("nan"), "g": 2.0}),
     ]
     numbers, reasons = gather(parts, {"there": run}, {"gone": "the run gone failed: x"})
-    assert numbers == {"a": 1.0}
+    assert numbers == {"a": 1.0, "g": 2.0}
+    assert reasons["step_time"] == "these runs give no step time"
     assert reasons["b"] == reasons["c"] == "the run gone failed: x"
     assert reasons["d"] == "nothing of it is near"
     assert "nothing" in reasons["e"]

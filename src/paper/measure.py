@@ -479,7 +479,11 @@ def gather(
         try:
             if missing:
                 raise Unmeasurable(without.get(missing[0], f"the run {missing[0]} is not there"))
-            numbers |= part.measure(*(runs[name] for name in part.runs))
+            for name, value in part.measure(*(runs[name] for name in part.runs)).items():
+                if math.isfinite(value):
+                    numbers[name] = value
+                else:
+                    reasons[name] = f"these runs give no {name.replace('_', ' ')}"
         except (Unmeasurable, OSError, KeyError, ValueError) as error:
             why = f"{error}" if isinstance(error, ValueError) else f"not measured: {error!r}"
             reasons |= dict.fromkeys(part.names, why)
