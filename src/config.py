@@ -31,7 +31,7 @@ from src.backbones import Backbone
 from src.depth_nets import DepthNet, depth_from_disparity, estimate_depth
 from src.errors import InputError
 from src.inputs import Estimator, Scene, load_scene, load_style
-from src.losses import NORMALIZERS, gram_matrix
+from src.losses import NORMALIZERS
 from src.objective import (
     DEPTH_MODES,
     REDUCTIONS,
@@ -43,11 +43,12 @@ from src.objective import (
     Term,
     TotalVariationTerm,
     check_size,
-    sizes,
+    painting_grams,
 )
 from src.run_folder import CHECKPOINT
 from src.sharing import Shelf, stamp
 from src.stylization import STARTS, Stylization, starting_picture
+from src.tiles import cut, features
 from src.tracking import Identity
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -59,6 +60,9 @@ OmegaConf.register_new_resolver(
 )
 OmegaConf.register_new_resolver("cores", lambda n=-1: cores(n), replace=True)
 DEFAULT_SIZE = 512
+LARGEST_AT_ONCE = 1536**2  # pixels; a larger picture goes through the network in tiles
+TILE = 1024  # px
+DEPTH_BESIDE_TILES = 512  # px, long side of what a depth network then sees
 # Keys that cannot change a pastiche: two runs that differ in these alone are the same experiment.
 WITHOUT_EFFECT = (
     "name",
@@ -289,8 +293,11 @@ def build(config: Config) -> Job:
         check_size(image, backbone, layers["style"], "style_size")
 
     look = None
+    height, width = scene.image.shape[-2:]
+    wanted = layers["content"] + layers["style"]
+    tiles = cut(backbone, wanted, height, width, _tile(config, scene.image))
     with torch.no_grad():
-        target, feature_sizes = _targets(config, backbone, scene, layers)
+        target = _target(config, backbone, scene, layers["content"])
         terms: list[Term] = [
             _call_with(
                 "loss.content",
@@ -311,26 +318,29 @@ def build(config: Config) -> Job:
                     )
                     for name in styles
                 },
-                feature_sizes=feature_sizes,
+                feature_sizes={la: backbone.size(la, height, width) for la in layers["style"]},
             ),
             _call_with("loss.tv", TotalVariationTerm, loss["tv"]),
         ]
         if loss["depth"]["weight"] is not None:
             net = depth_net.net
             _check_depth_size(scene.image, net)
-            disparity = SHARED.get(
-                "disparity",
-                (depth_net.key, _scene_key(config)),
-                lambda: net.disparity(scene.image, backbone.features(scene.image, net.layers)),
+            side = loss["depth"]["size"] or (DEPTH_BESIDE_TILES if len(tiles) > 1 else None)
+            term = _call_with(
+                "loss.depth",
+                DepthTerm,
+                _without(loss["depth"], "size"),
+                net=net,
+                target=_disparity(config, backbone, depth_net, scene, side),
+                alone=side is not None,
             )
-            term = _call_with("loss.depth", DepthTerm, loss["depth"], net=net, target=disparity)
             terms.insert(2, term)
             look = partial(_look, net)
     _check_objectives(
         config["objectives"], [*(t.name for t in terms), *(f"style_{name}" for name in styles)]
     )
     stylization = Stylization(
-        Objective(backbone, terms),
+        Objective(backbone, terms, tiles if len(tiles) > 1 else ()),
         _start(config, scene.image),
         _optimizer(config["optimizer"]),
         clamp=bool(config.get("clamp", False)),
@@ -421,11 +431,11 @@ def _look(net: DepthNet, image: Tensor) -> Tensor:
     return depth_from_disparity(net.estimate(image.detach().clamp(0, 1)))
 
 
-def _check_depth_size(image: Tensor, net: DepthNet) -> None:
+def _check_depth_size(image: Tensor, net: DepthNet, key: str = "size") -> None:
     height, width = image.shape[-2:]
     if min(height, width) < net.smallest_side:
         raise InputError(
-            "size",
+            key,
             f"a picture of {width} x {height} pixels",
             f"a short side of at least {net.smallest_side} pixels for {net.name}",
         )
@@ -454,17 +464,42 @@ def _painting_key(config: Config, name: str) -> Hashable:
     return json.dumps(sides), stamp(path)
 
 
-def _targets(
-    config: Config, backbone: Backbone, scene: Scene, layers: Mapping[str, list[str]]
-) -> tuple[dict[str, Tensor], dict[str, tuple[int, int]]]:
-    """The content's features by content layer, and the size of the features of every layer."""
+def _tile(config: Config, image: Tensor) -> int:
+    """The side in pixels of the tiles of a picture; all of it where it goes in one piece."""
+    height, width = image.shape[-2:]
+    if config["tile"] is None or (config["tile"] == "auto" and height * width <= LARGEST_AT_ONCE):
+        return max(height, width)
+    return TILE if config["tile"] == "auto" else int(config["tile"])
 
-    def make() -> tuple[dict[str, Tensor], dict[str, tuple[int, int]]]:
-        features = backbone.features(scene.image, layers["content"] + layers["style"])
-        return {layer: features[layer] for layer in layers["content"]}, sizes(features)
 
-    wanted = tuple(layers["content"]), tuple(layers["style"])
-    return SHARED.get("features", (_node_key(config["backbone"]), _scene_key(config), wanted), make)
+def _target(
+    config: Config, backbone: Backbone, scene: Scene, layers: list[str]
+) -> dict[str, Tensor]:
+    """The content's features by content layer."""
+
+    def make() -> dict[str, Tensor]:
+        height, width = scene.image.shape[-2:]
+        tiles = cut(backbone, layers, height, width, _tile(config, scene.image))
+        return features(backbone, scene.image, layers, tiles)
+
+    key = (_node_key(config["backbone"]), _scene_key(config), config["tile"], tuple(layers))
+    return SHARED.get("features", key, make)
+
+
+def _disparity(
+    config: Config, backbone: Backbone, depth_net: "_DepthNet", scene: Scene, side: int | None
+) -> Tensor:
+    """The content's disparity, as the depth term looks at it."""
+    net = depth_net.net
+
+    def make() -> Tensor:
+        if side is None:
+            return net.disparity(scene.image, backbone.features(scene.image, net.layers))
+        small = images.resize(scene.image, *images.fit(*scene.image.shape[-2:], size=side))
+        _check_depth_size(small, net, "loss.depth.size")
+        return net.disparity(small, {})
+
+    return SHARED.get("disparity", (depth_net.key, _scene_key(config), side), make)
 
 
 def _scene(config: Config, need_depth: bool, depth_net: _DepthNet) -> Scene:
@@ -518,12 +553,9 @@ def _painting(config: Config, name: str, style: Mapping[str, Any]) -> Tensor:
 def _grams(
     config: Config, backbone: Backbone, name: str, image: Tensor, layers: list[str]
 ) -> dict[str, Tensor]:
-    def make() -> dict[str, Tensor]:
-        features = backbone.features(image, layers)
-        return {layer: gram_matrix(features[layer]) for layer in layers}
-
-    key = (_node_key(config["backbone"]), _painting_key(config, name), tuple(layers))
-    return SHARED.get("grams", key, make)
+    side = _tile(config, image)
+    key = (_node_key(config["backbone"]), _painting_key(config, name), tuple(layers), side)
+    return SHARED.get("grams", key, lambda: painting_grams(backbone, image, layers, side))
 
 
 def _style_masks(
@@ -596,10 +628,16 @@ def _check_numbers(config: Config) -> None:
     whole = {key: (config[key], 1) for key in ("steps", "log_every", "picture_every")}
     whole |= {"seed": (config["seed"], 0)}
     whole |= {"loss.depth.warmup": (depth["warmup"], 0), "loss.depth.every": (depth["every"], 1)}
+    if config["tile"] not in (None, "auto"):
+        whole["tile"] = (config["tile"], 1)
+    if depth["size"] is not None:
+        whole["loss.depth.size"] = (depth["size"], 1)
     for key, (value, low) in whole.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise InputError(key, repr(value), f"a whole number, {low} or more")
-    _check_known("loss.depth", depth, _parameters(DepthTerm) - {"net", "target"})
+    _check_known(
+        "loss.depth", depth, {"size"} | _parameters(DepthTerm) - {"net", "target", "alone"}
+    )
     loss = config["loss"]
     weights = {f"loss.{part}.weight": loss[part]["weight"] for part in ("content", "style", "tv")}
     weights |= {f"styles.{n}.weight": s.get("weight", 1) for n, s in config["styles"].items()}

@@ -80,6 +80,38 @@ def _by_convolution(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32
 
 
+def correlations(features: Tensor, weights: Tensor | None = None) -> Tensor:
+    """sum_k w_k F_ik F_jk: what Gram matrices are made of, a sum over positions.
+
+    Args:
+        features: F, (B, C, H, W).
+        weights: w, (B, 1, H, W), constants; None weighs every position by 1.
+
+    Returns:
+        (B, C, C), symmetric, float32 or finer.
+    """
+    features = _full(features)
+    return _Gram.apply(features, None if weights is None else weights.to(features.dtype))
+
+
+def gram_divisor(mask: Tensor, normalizer: Normalizer = "mean_square") -> Tensor:
+    """M eta, what the correlations under a mask are divided by; see `gram_matrix`.
+
+    Args:
+        mask: (B, 1, H, W) in [0, 1].
+        normalizer: eta: "mean_square" for mean(mask^2), "paper" for mean(mask)^2.
+
+    Returns:
+        (B, 1, 1).
+
+    Raises:
+        ValueError: an unknown normalizer.
+    """
+    _check(normalizer)
+    eta = mask.square().mean((2, 3)) if normalizer == "mean_square" else mask.mean((2, 3)).square()
+    return (mask.shape[-2] * mask.shape[-1]) * eta[..., None]
+
+
 def gram_matrix(
     features: Tensor, mask: Tensor | None = None, normalizer: Normalizer = "mean_square"
 ) -> Tensor:
@@ -106,18 +138,18 @@ def gram_matrix(
     Raises:
         ValueError: an unknown normalizer.
     """
+    _check(normalizer)
+    if mask is None:
+        return correlations(features) / (features.shape[-2] * features.shape[-1])
+    mask = mask.detach().to(_full(features).dtype)
+    return correlations(features, mask.square()) / gram_divisor(mask, normalizer)
+
+
+def _check(normalizer: str) -> None:
     if normalizer not in NORMALIZERS:
         raise ValueError(
             f"normalizer: got {normalizer!r}; expected one of {', '.join(NORMALIZERS)}"
         )
-    features = _full(features)
-    positions = features.shape[-2] * features.shape[-1]
-    if mask is None:
-        return _Gram.apply(features, None) / positions
-    mask = mask.detach().to(features.dtype)
-    squares = mask.square()
-    eta = squares.mean((2, 3)) if normalizer == "mean_square" else mask.mean((2, 3)).square()
-    return _Gram.apply(features, squares) / (positions * eta[..., None])
 
 
 def style_loss(gram: Tensor, target_gram: Tensor) -> Tensor:

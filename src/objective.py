@@ -4,9 +4,11 @@ Plain objects that hold the frozen network, the targets and the weights; none is
 that the pastiche is the only parameter of the LightningModule that uses them.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +17,9 @@ from src import losses, masks
 from src.backbones import Backbone
 from src.depth_nets import DepthNet
 from src.errors import InputError
+from src.images import resize
 from src.losses import Normalizer
+from src.tiles import Tile, cut
 
 Features = Mapping[str, Tensor]
 Reduction = Literal["sum", "mean"]
@@ -55,7 +59,37 @@ class Steady:
         return 1.0
 
 
-class ContentTerm(Steady):
+Sums = dict[tuple[str, str], Tensor]
+Part = Callable[[str, Tensor], Tensor]
+
+
+def everything(layer: str, x: Tensor) -> Tensor:
+    """All of what a picture has at a layer, where it is in one piece."""
+    return x
+
+
+class Summed(Steady, ABC):
+    """A term made of sums over positions, so that a picture may come in pieces."""
+
+    @abstractmethod
+    def sums(self, features: Features, part: Part = everything) -> Sums:
+        """The sums over the positions of a piece.
+
+        Args:
+            features: {layer: (1, C, h, w)}, those of the piece.
+            part: takes a layer and what the whole picture has there to what the piece has of it.
+        """
+
+    @abstractmethod
+    def values(self, sums: Sums) -> dict[str, Tensor]:
+        """What `__call__` gives, from the sums over all pieces."""
+
+    def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
+        """Its unweighted value under its own name, and its parts, for the report only."""
+        return self.values(self.sums(features))
+
+
+class ContentTerm(Summed):
     """alpha L_content: the features of the content, kept (paper, 3.1; masked: 3.2).
 
     Args:
@@ -86,13 +120,23 @@ class ContentTerm(Steady):
         self._target = _moved(self._target, device)
         self._mask = _moved(self._mask, device)
 
-    def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
-        """The sum over layers of `losses.content_loss`."""
-        value = pastiche.new_zeros(())
+    def sums(self, features: Features, part: Part = everything) -> Sums:
+        """`losses.content_loss` by layer."""
+        found: Sums = {}
         for layer, target in self._target.items():
-            one = losses.content_loss(features[layer], target, self._mask.get(layer))
-            value = value + (one / target.numel() if self._mean else one)
-        return {self.name: value}
+            mask = self._mask.get(layer)
+            found["", layer] = losses.content_loss(
+                features[layer], part(layer, target), None if mask is None else part(layer, mask)
+            )
+        return found
+
+    def values(self, sums: Sums) -> dict[str, Tensor]:
+        """The sum over layers."""
+        parts = [
+            one / self._target[layer].numel() if self._mean else one
+            for (_, layer), one in sums.items()
+        ]
+        return {self.name: torch.stack(parts).sum()}
 
 
 @dataclass(frozen=True)
@@ -110,7 +154,7 @@ class Style:
     mask: Tensor | None = None
 
 
-class StyleTerm(Steady):
+class StyleTerm(Summed):
     """beta L_style, with L_style = sum over styles of w sum_l omega_l E_l (paper, 3.1, 3.2, 5.2).
 
     Args:
@@ -137,14 +181,17 @@ class StyleTerm(Steady):
         self.weight = weight
         self.layers = list(next(iter(styles.values())).grams)
         self._omega = self._layer_weights(next(iter(styles.values())).grams, layer_weights)
-        self._normalizer = normalizer
+        self._sizes = {layer: feature_sizes[layer] for layer in self.layers}
         self._weights = {name: style.weight for name, style in styles.items()}
         self._grams = {name: dict(style.grams) for name, style in styles.items()}
-        self._masks = {
-            name: at_layers(
-                style.mask, {la: feature_sizes[la] for la in self.layers}, f"styles.{name}.mask"
-            )
+        found = {
+            name: at_layers(style.mask, self._sizes, f"styles.{name}.mask")
             for name, style in styles.items()
+        }
+        self._squares = {n: {la: m.square() for la, m in of.items()} for n, of in found.items()}
+        self._divisors = {
+            name: {la: losses.gram_divisor(mask, normalizer) for la, mask in of.items()}
+            for name, of in found.items()
         }
 
     @staticmethod
@@ -162,27 +209,37 @@ class StyleTerm(Steady):
     def to(self, device: torch.device) -> None:
         """Move the targets to a device."""
         self._grams = {name: _moved(grams, device) for name, grams in self._grams.items()}
-        self._masks = {name: _moved(layers, device) for name, layers in self._masks.items()}
+        self._squares = {name: _moved(of, device) for name, of in self._squares.items()}
+        self._divisors = {name: _moved(of, device) for name, of in self._divisors.items()}
 
-    def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
+    def sums(self, features: Features, part: Part = everything) -> Sums:
+        """`losses.correlations` by style and layer; styles without a mask share "" there."""
+        found: Sums = {}
+        for name, grams in self._grams.items():
+            for layer in grams:
+                squares = self._squares[name].get(layer)
+                if squares is not None:
+                    squares = part(layer, squares)
+                    found[name, layer] = losses.correlations(features[layer], squares)
+                elif ("", layer) not in found:
+                    found["", layer] = losses.correlations(features[layer])
+        return found
+
+    def values(self, sums: Sums) -> dict[str, Tensor]:
         """The weighted sum, and every style's own distance as `style_<name>`."""
-        total = pastiche.new_zeros(())
         parts: dict[str, Tensor] = {}
-        # Styles without a mask at a layer share one Gram matrix of it.
-        plain: dict[str, Tensor] = {}
         for name, targets in self._grams.items():
-            value = pastiche.new_zeros(())
+            distances = []
             for layer, target in targets.items():
-                mask = self._masks[name].get(layer)
-                if mask is not None:
-                    gram = losses.gram_matrix(features[layer], mask, self._normalizer)
+                if layer in self._divisors[name]:
+                    gram = sums[name, layer] / self._divisors[name][layer]
                 else:
-                    if layer not in plain:
-                        plain[layer] = losses.gram_matrix(features[layer])
-                    gram = plain[layer]
-                value = value + self._omega[layer] * losses.style_loss(gram, target)
-            parts[f"{self.name}_{name}"] = value
-            total = total + self._weights[name] * value
+                    height, width = self._sizes[layer]
+                    gram = sums["", layer] / (height * width)
+                distances.append(self._omega[layer] * losses.style_loss(gram, target))
+            parts[f"{self.name}_{name}"] = torch.stack(distances).sum()
+        total = sum(self._weights[name] * parts[f"{self.name}_{name}"] for name in self._grams)
+        assert isinstance(total, Tensor)
         return {self.name: total, **parts}
 
 
@@ -218,12 +275,13 @@ class DepthTerm:
 
     Args:
         net: the depth network.
-        target: (1, 1, H, W), the content's disparity by that network.
+        target: (1, 1, h, w), the content's disparity by that network.
         weight: gamma.
         mode: "aligned" compares up to scale and shift, "raw" is the paper's squared difference.
         gradient: what `losses.depth_gradient_loss` is weighed by inside the term.
         warmup: steps in which the weight grows from 0 to all of it, in equal steps.
         every: the network looks at every k-th step only, with k times the weight.
+        alone: the network looks at the pastiche by itself, resized to the target's size.
 
     Raises:
         InputError: the target is the same everywhere, so that nothing can be compared with it.
@@ -240,6 +298,7 @@ class DepthTerm:
         gradient: float = 0.0,
         warmup: int = 0,
         every: int = 1,
+        alone: bool = False,
     ) -> None:
         if not float(target.max() - target.min()) > 0:
             raise InputError(
@@ -248,8 +307,8 @@ class DepthTerm:
                 "a picture of something near and something far, or loss.depth.weight=null",
             )
         self.weight = weight
-        self.layers = list(net.layers)
-        self._net, self._target = net, target
+        self.layers = [] if alone else list(net.layers)
+        self._net, self._target, self._alone = net, target, alone
         self._loss = losses.aligned_depth_loss if mode == "aligned" else losses.depth_loss
         self._gradient = gradient
         self._warmup, self._every = warmup, every
@@ -267,6 +326,8 @@ class DepthTerm:
 
     def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
         """The loss of the two disparities; with `gradient` its edges' part, too."""
+        if self._alone:
+            pastiche, features = resize(pastiche, *self._target.shape[-2:]), {}
         disparity = self._net.disparity(pastiche, features)
         value = self._loss(disparity, self._target)
         if not self._gradient:
@@ -281,13 +342,24 @@ class Objective:
     Args:
         backbone: the frozen network.
         terms: in the order of the report.
+        tiles: of the pastiche, cut for the terms' layers: it goes through the network piece by
+            piece, twice where there is a gradient, with the same result. None: in one piece.
+
+    Raises:
+        InputError: pieces, and a term that needs the features of the whole picture.
     """
 
-    def __init__(self, backbone: Backbone, terms: Sequence[Term]) -> None:
+    def __init__(
+        self, backbone: Backbone, terms: Sequence[Term], tiles: Sequence[Tile] = ()
+    ) -> None:
         self._backbone = backbone
         self._terms = list(terms)
+        self._tiles = list(tiles)
         self._layers = list(dict.fromkeys(layer for term in terms for layer in term.layers))
         self._latest: dict[str, dict[str, Tensor]] = {}  # of terms that rest at some steps
+        for term in terms:
+            if tiles and term.layers and not isinstance(term, Summed):
+                raise InputError("tile", f"pieces with the term {term.name}", "null")
 
     def to(self, device: torch.device) -> "Objective":
         """Move the network and all targets to a device."""
@@ -310,7 +382,14 @@ class Objective:
             A scalar with a gradient, and detached scalars by name; of a term that rests at this
             step the latest.
         """
+        if self._tiles:
+            return self._piecewise(pastiche, step)
         features = self._backbone.features(pastiche, self._layers)
+        return self._weighed(lambda term: term(pastiche, features), pastiche, step)
+
+    def _weighed(
+        self, parts_of: Callable[[Term], dict[str, Tensor]], pastiche: Tensor, step: int | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         total = pastiche.new_zeros(())
         values: dict[str, Tensor] = {}
         for term in self._terms:
@@ -320,12 +399,98 @@ class Objective:
                 continue
             weight = factor * term.weight
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight != 0):
-                parts = term(pastiche, features)
+                parts = parts_of(term)
             if weight != 0:
                 total = total + weight * parts[term.name]
             self._latest[term.name] = {name: value.detach() for name, value in parts.items()}
             values |= self._latest[term.name]
         return total, values
+
+    def _piecewise(self, pastiche: Tensor, step: int | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sums over all pieces; then, piece by piece again, their share of the gradient."""
+        wants_gradient = torch.is_grad_enabled() and pastiche.requires_grad
+        sums: dict[tuple[str, str, str], Tensor] = {}
+        with torch.no_grad():
+            for tile in self._tiles:
+                for key, value in self._sums(tile.pixels(pastiche), tile).items():
+                    sums[key] = sums[key] + value if key in sums else value
+        whole = pastiche.detach().requires_grad_(wants_gradient)
+        for value in sums.values():
+            value.requires_grad_(wants_gradient)
+
+        def parts_of(term: Term) -> dict[str, Tensor]:
+            if not isinstance(term, Summed):
+                return term(whole, {})
+            return term.values({key[1:]: x for key, x in sums.items() if key[0] == term.name})
+
+        total, values = self._weighed(parts_of, pastiche, step)
+        if not total.requires_grad:
+            return total, values
+        total.backward()
+        gradient = torch.zeros_like(whole) if whole.grad is None else whole.grad
+        slopes = {key: value.grad for key, value in sums.items() if value.grad is not None}
+        for tile in self._tiles if slopes else ():
+            pixels = tile.pixels(pastiche).detach().clone().requires_grad_()
+            found = self._sums(pixels, tile)
+            torch.autograd.backward([found[key] for key in slopes], list(slopes.values()))
+            assert pixels.grad is not None
+            tile.pixels(gradient).add_(pixels.grad)
+        return _Known.apply(pastiche, total.detach(), gradient), values
+
+    def _sums(self, pixels: Tensor, tile: Tile) -> dict[tuple[str, str, str], Tensor]:
+        """Every term's sums over a piece, by the term's name and its own keys."""
+        features = {
+            layer: tile.own(layer, x)
+            for layer, x in self._backbone.features(pixels, self._layers).items()
+        }
+        return {
+            (term.name, *key): value
+            for term in self._terms
+            if isinstance(term, Summed)
+            for key, value in term.sums(features, tile.part).items()
+        }
+
+
+class _Known(torch.autograd.Function):
+    """A value of the pastiche whose gradient is known already."""
+
+    @staticmethod
+    def forward(ctx: Any, pastiche: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return slope * gradient, None, None
+
+
+def painting_grams(
+    backbone: Backbone, painting: Tensor, layers: Sequence[str], side: int | None = None
+) -> dict[str, Tensor]:
+    """Gram matrices of a painting, without gradients.
+
+    Args:
+        backbone: the network.
+        painting: (1, 3, H, W) RGB in [0, 1].
+        layers: by name.
+        side: of the pieces in pixels in which it goes through the network; None: at once.
+
+    Returns:
+        {layer: (1, C, C)}.
+    """
+    height, width = painting.shape[-2:]
+    tiles = cut(backbone, layers, height, width, side or max(height, width))
+    found: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for tile in tiles:
+            features = backbone.features(tile.pixels(painting), layers)
+            for layer in layers:
+                one = losses.correlations(tile.own(layer, features[layer]))
+                found[layer] = found[layer] + one if layer in found else one
+    areas = {layer: math.prod(backbone.size(layer, height, width)) for layer in layers}
+    return {layer: total / areas[layer] for layer, total in found.items()}
 
 
 def sizes(features: Features) -> dict[str, tuple[int, int]]:

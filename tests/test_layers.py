@@ -18,7 +18,7 @@ FLOORS = {
         "memory",
         "sharing",
     },
-    1: {"losses", "masks", "backbones", "depth_nets", "inputs", "metrics"},
+    1: {"losses", "masks", "backbones", "tiles", "depth_nets", "inputs", "metrics"},
     2: {"objective"},
     3: {"stylization", "tracking"},
     4: {"config", "run", "sweep", "bench", "peer", "gallery", "evaluate", "paper", "dashboard"},

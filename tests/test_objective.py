@@ -204,13 +204,13 @@ def test_moving_moves_every_target(backbone: Backbone) -> None:
     content = picture(0)
     features = backbone.features(content, LAYERS)
     style = Style(grams(backbone, content), mask=half())
-    for term in (
-        ContentTerm(features, 1.0, half()),
-        StyleTerm({"main": style}, 1.0, sizes(features)),
+    for term, count in (
+        (ContentTerm(features, 1.0, half()), 4),  # two layers: targets and masks
+        (StyleTerm({"main": style}, 1.0, sizes(features)), 6),  # and what is divided by
     ):
         Objective(backbone, [term]).to(torch.device("meta"))
         found = [t for value in vars(term).values() for t in tensors(value)]
-        assert len(found) == 4  # two layers: targets and masks
+        assert len(found) == count
         assert {t.device.type for t in found} == {"meta"}
 
 

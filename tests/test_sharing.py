@@ -80,7 +80,7 @@ def test_nothing_of_a_run_is_changed_by_it(tmp_path: Path) -> None:
     def kept() -> list[torch.Tensor]:
         shelves = config.SHARED._kept
         scenes, paintings = shelves["scene"].values(), shelves["painting"].values()
-        features = [f for made, _ in shelves["features"].values() for f in made.values()]
+        features = [f for made in shelves["features"].values() for f in made.values()]
         grams = [g for made in shelves["grams"].values() for g in made.values()]
         return [
             *(s.image for s in scenes),
@@ -111,7 +111,7 @@ def test_the_network_and_the_pictures_are_loaded_once(
 
     for name in ("src.backbones.vgg19", "src.config.load_scene", "src.config.load_style"):
         monkeypatch.setattr(name, not_again)
-    monkeypatch.setattr("src.config.gram_matrix", not_again)
+    monkeypatch.setattr("src.config.painting_grams", not_again)
     run(tmp_path / "second", *SETTINGS, "loss.style.weight=1e8", "mask.slope=5")
 
 

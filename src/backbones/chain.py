@@ -46,6 +46,21 @@ CAFFE_UNIT = 255 * IMAGENET_STD
 CAFFE = Preprocessing(tuple(m / 255 for m in CAFFE_MEAN_BGR), (IMAGENET_STD,) * 3, (2, 1, 0))
 
 
+@dataclass(frozen=True)
+class Reach:
+    """What a layer sees: position p the pixels from p stride - before to p stride + after.
+
+    Attributes:
+        stride: pixels from one position to the next.
+        before: pixels up or left, 0 or more.
+        after: pixels down or right, 0 or more.
+    """
+
+    stride: int
+    before: int
+    after: int
+
+
 class Backbone:
     """Named layers in a row, frozen, from a picture in [0, 1] to the features asked for.
 
@@ -98,12 +113,32 @@ class Backbone:
     def smallest_side(self, layer: str) -> int:
         """The shortest side in pixels for which a layer still has a position."""
         side = 1
-        for module in reversed(self._modules[: self.layers.index(layer) + 1]):
-            window = _window(module)
-            if window is not None:
-                kernel, stride, padding = window
-                side = max((side - 1) * stride + kernel - 2 * padding, 1)
+        for window in reversed(self._windows(layer)):
+            # The last window may hang over the edge.
+            kernel = window.kernel - (window.stride - 1 if window.ceil else 0)
+            side = max((side - 1) * window.stride + kernel - 2 * window.padding, 1)
         return side
+
+    def size(self, layer: str, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of a layer's features of a picture of this height and width in pixels."""
+        for window in self._windows(layer):
+            height, width = window.positions(height), window.positions(width)
+        return height, width
+
+    def reach(self, layer: str) -> Reach:
+        """Which pixels a layer's positions see."""
+        stride, before, after = 1, 0, 0
+        for window in self._windows(layer):
+            before += window.padding * stride
+            after += (window.kernel - 1 - window.padding) * stride
+            stride *= window.stride
+        return Reach(stride, before, after)
+
+    def _windows(self, layer: str) -> list["_Window"]:
+        """The windows on the way to a layer; of convolutions side by side one after another."""
+        modules = self._modules[: self.layers.index(layer) + 1]
+        found = [_window(part) for module in modules for part in module.modules()]
+        return [window for window in found if window is not None]
 
     def features(
         self,
@@ -160,14 +195,29 @@ def load(
     return Backbone(layers, preprocessing, name)
 
 
-def _window(module: nn.Module) -> tuple[int, int, int] | None:
-    """Kernel, stride and padding of a layer that looks at a window; None for one that does not."""
+@dataclass(frozen=True)
+class _Window:
+    kernel: int
+    stride: int
+    padding: int
+    ceil: bool
+
+    def positions(self, length: int) -> int:
+        """How many positions there are along so many."""
+        room = length + 2 * self.padding - self.kernel
+        if not self.ceil:
+            return room // self.stride + 1
+        found = -(-room // self.stride) + 1
+        # torch has no window that begins behind the end.
+        return found - 1 if (found - 1) * self.stride >= length + self.padding else found
+
+
+def _window(module: nn.Module) -> _Window | None:
+    """The window that a layer looks at; None for one that looks at single positions."""
     if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
         sides = (module.kernel_size, module.stride, module.padding)
         kernel, stride, padding = (int(s[0] if isinstance(s, tuple) else s) for s in sides)
-        if getattr(module, "ceil_mode", False):  # the last window may hang over the edge
-            kernel -= stride - 1
-        return kernel, stride, padding
+        return _Window(kernel, stride, padding, bool(getattr(module, "ceil_mode", False)))
     return None
 
 

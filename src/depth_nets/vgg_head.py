@@ -122,11 +122,13 @@ class VGGHead(DepthNet):
 
     def __init__(self, head: Head) -> None:
         super().__init__(head.to(memory_format=torch.channels_last), NAME)
-        self._own: Backbone | None = None
+        self._own: Backbone | None = None  # for pictures whose features it is not given
 
     def share(self, backbone: Backbone) -> None:
         """Read the features of this network if it is the one that the head was trained on."""
-        self.layers = list(LAYERS) if backbone.name == OXFORD else []
+        fits = backbone.name == OXFORD
+        self.layers = list(LAYERS) if fits else []
+        self._own = backbone if fits else None
 
     def disparity(self, image: Tensor, features: Mapping[str, Tensor]) -> Tensor:
         """Disparity of a picture.
