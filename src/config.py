@@ -342,7 +342,7 @@ def build(config: Config) -> Job:
     stylization = Stylization(
         Objective(backbone, terms, tiles if len(tiles) > 1 else ()),
         _start(config, scene.image),
-        _optimizer(config["optimizer"]),
+        _optimizer(config["optimizer"], _styled(style_masks)),
         clamp=bool(config.get("clamp", False)),
         restart=_restart(config["restart"]),
     )
@@ -603,9 +603,22 @@ def _start(config: Config, content: Tensor) -> Tensor:
     return images.resize(load_style(init, key="init"), content.shape[-2], content.shape[-1])
 
 
-def _optimizer(node: Mapping[str, Any]) -> Callable[..., torch.optim.Optimizer]:
+def _styled(style_masks: Mapping[str, Tensor | None]) -> Tensor | None:
+    """Where any style goes, (1, 1, H, W) in [0, 1]; None: everywhere."""
+    squares = [mask.square() for mask in style_masks.values() if mask is not None]
+    if len(squares) < len(style_masks):
+        return None
+    return torch.stack(squares).sum(0).sqrt().clamp(max=1)
+
+
+def _optimizer(
+    node: Mapping[str, Any], styled: Tensor | None
+) -> Callable[..., torch.optim.Optimizer]:
     settings = _without(node, "_target_")
-    make = partial(_function("optimizer", node), **settings)
+    function = _function("optimizer", node)
+    make = partial(function, **settings)
+    if "where" in _parameters(function):
+        make = partial(make, where=styled)
     try:
         make([torch.nn.Parameter(torch.zeros(1))])
     except (TypeError, ValueError) as error:

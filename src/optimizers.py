@@ -1,30 +1,151 @@
-"""L-BFGS that cannot throw the picture away."""
+"""L-BFGS for a picture: coarse structure first, and no step that throws the picture away."""
 
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
+from src.images import resize
 
 LONGEST = 1.0  # the most that a step may change any pixel: all of the colours' range
+LEAST_CURVATURE = 1e-10  # of a pair that is remembered, as in torch's L-BFGS
+
+# How far a step went, what that changed in the gradient, and the product of the two.
+Pair = tuple[Tensor, Tensor, float]
 
 
-class LBFGS(torch.optim.LBFGS):
-    """torch's L-BFGS with its steps bounded.
+class LBFGS(torch.optim.Optimizer):
+    """L-BFGS (Nocedal and Wright 2006, algorithm 7.4) of one evaluation per step.
 
-    Where the first step finds no positive curvature, torch's second one is the bare gradient: it
-    moves pixels by hundreds of thousands, and what follows stands still. A step that would change a
-    pixel by more than `LONGEST` is shortened instead, and remembered as it was made. All others are
-    torch's, bit for bit.
+    Differs from torch's in its first guess of the inverse Hessian, which is a multiple of the
+    identity there. Here it is a multiple of `smooth`: the losses change most with fine detail, so
+    that a plain descent is busy with it, while strokes and areas of colour take many steps. With
+    `smoothing` 0 the steps are torch's.
+
+    A step that would change a pixel by more than `LONGEST` is shortened, and remembered as it was
+    made: where the first step finds no positive curvature, torch's second one is the bare gradient,
+    moves pixels by hundreds of thousands, and what follows stands still.
+
+    Args:
+        params: one parameter, (..., H, W).
+        lr: the length of a step, as a share of the one that the memory asks for.
+        history_size: past steps that it remembers, each twice the picture's memory.
+        smoothing: exponent by which coarse structure goes first, see `smooth`.
+        where: (1, 1, H, W) in [0, 1], where it does: what lies outside is to stay as it is, and the
+            neighbours' colours must not spread to it. Of another size than the parameter's it is
+            resampled. None: everywhere.
+
+    Raises:
+        ValueError: a number that is out of range, or more than one parameter.
     """
 
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 1.0,
+        history_size: int = 20,
+        smoothing: float = 1.0,
+        where: Tensor | None = None,
+    ) -> None:
+        if not lr > 0:
+            raise ValueError(f"lr: got {lr}; expected more than 0")
+        if history_size < 1:
+            raise ValueError(f"history_size: got {history_size}; expected 1 or more")
+        if not smoothing >= 0:
+            raise ValueError(f"smoothing: got {smoothing}; expected 0 or more")
+        super().__init__(params, {"lr": lr, "history_size": history_size, "smoothing": smoothing})
+        if [len(group["params"]) for group in self.param_groups] != [1]:
+            raise ValueError("params: got several; expected one")
+        self._where = where
+
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """One step; see `torch.optim.LBFGS`, of which `max_iter` must be 1."""
-        (parameter,) = self.param_groups[0]["params"]
-        before = parameter.clone()
-        loss = super().step(closure)  # enables gradients itself
-        moved = float((parameter - before).abs().max())
-        if moved > LONGEST:
-            share = LONGEST / moved
-            torch.lerp(before, parameter, share, out=parameter)
-            self.state[parameter]["t"] *= share
+    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
+        """One step.
+
+        Args:
+            closure: evaluates the loss and sets the parameter's gradient.
+
+        Returns:
+            What the closure returns, for the parameter before the step.
+        """
+        with torch.enable_grad():
+            loss = closure()
+        (group,) = self.param_groups
+        (parameter,) = group["params"]
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        gradient = parameter.grad.clone()
+        pairs: list[Pair] = state.setdefault("pairs", [])
+        if "moved" in state:
+            change = gradient - state["gradient"]
+            curvature = _product(state["moved"], change)
+            if curvature > LEAST_CURVATURE:
+                pairs.append((state["moved"], change, curvature))
+                del pairs[: -group["history_size"]]
+        moved = self._descent(gradient, pairs, group["smoothing"])
+        # Nothing is known of the curvature yet: a step of length 1 in all, as torch's.
+        share = group["lr"] * (1.0 if pairs else min(1.0, 1 / float(moved.abs().sum())))
+        longest = share * float(moved.abs().max())
+        moved *= share * LONGEST / max(longest, LONGEST)
+        parameter.add_(moved)
+        state["gradient"], state["moved"] = gradient, moved
         return loss
+
+    def _descent(self, gradient: Tensor, pairs: list[Pair], smoothing: float) -> Tensor:
+        """Minus the inverse Hessian times the gradient, by the two loops of algorithm 7.4."""
+        where = self._where
+        if where is not None:
+            where = resize(where.to(gradient), *gradient.shape[-2:])
+        found = -gradient
+        shares = []
+        for moved, change, curvature in reversed(pairs):
+            share = _product(moved, found) / curvature
+            shares.append(share)
+            found.sub_(change, alpha=share)
+        found = smooth(found, smoothing, where)
+        if pairs:
+            _, change, curvature = pairs[-1]
+            found *= curvature / _product(change, smooth(change, smoothing, where))
+        for (moved, change, curvature), share in zip(pairs, reversed(shares), strict=True):
+            found.add_(moved, alpha=share - _product(change, found) / curvature)
+        return found
+
+
+def _product(a: Tensor, b: Tensor) -> float:
+    return float(torch.dot(a.flatten(), b.flatten()))
+
+
+def smooth(x: Tensor, exponent: float, where: Tensor | None = None) -> Tensor:
+    """Divide by spatial frequency to an exponent: 1 is the slope of natural pictures' spectra.
+
+    Symmetric and positive definite. Field 1987 ("Relations between the statistics of natural images
+    and the response properties of cortical cells") has the slope of amplitudes; the mean counts as
+    the lowest frequency. Edges are those of a picture that repeats.
+
+    Args:
+        x: (..., H, W).
+        exponent: 0 changes nothing.
+        where: w, (..., H, W) in [0, 1]: of S, what divides by frequency, and its diagonal c it
+            gives w S w + (1 - w^2) c, so that nothing crosses into where w is 0.
+    """
+    if exponent == 0:
+        return x
+    height, width = x.shape[-2:]
+    factors, mean = _factors(height, width, exponent, x.device, x.dtype)
+    inside = x if where is None else where * x
+    found = torch.fft.irfft2(torch.fft.rfft2(inside) * factors, s=(height, width))
+    return found if where is None else where * found + mean * (x - where * inside)
+
+
+@functools.lru_cache(maxsize=4)
+def _factors(
+    height: int, width: int, exponent: float, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, float]:
+    """What frequencies are multiplied by, (H, W // 2 + 1), and the mean over all H W of them."""
+    down = torch.fft.fftfreq(height, device=device, dtype=dtype)[:, None]
+    across = torch.fft.fftfreq(width, device=device, dtype=dtype)
+    frequency = (down.square() + across.square()).sqrt().clamp(min=1 / max(height, width))
+    factors = frequency**-exponent
+    return factors[:, : width // 2 + 1].contiguous(), float(factors.mean())

@@ -13,6 +13,7 @@ from src import weights
 from src.backbones import chain
 from src.config import CONF, build, config_hash, experiments, identify, resolve
 from src.errors import InputError
+from src.optimizers import LBFGS
 from src.weights import State
 from tests import monodepth2_files
 from tests.running import SMALL, TINY_DEPTH, TinyDepthNet, compose
@@ -354,3 +355,20 @@ def test_a_checkpoint_must_fit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^steps: got 5; expected more than the 5 steps"):
         configuration.check_checkpoint(file, made.stylization, 5)
     assert configuration.check_checkpoint(file, made.stylization, 6) == 5
+
+
+def optimizer_where(*overrides: str) -> torch.Tensor | None:
+    found = job(*overrides).stylization.configure_optimizers()
+    assert isinstance(found, LBFGS)
+    return found._where
+
+
+def test_the_optimizer_smooths_where_a_style_goes() -> None:
+    assert optimizer_where("+experiment=naive") is None
+    where = optimizer_where("+experiment=masked_style")
+    mask = job("+experiment=masked_style").pictures["mask_main"]
+    assert where is not None
+    assert torch.allclose(where, mask, atol=1e-6)
+    both = optimizer_where("+experiment=two_styles")  # shares of one whole
+    assert both is not None
+    assert torch.allclose(both, torch.ones_like(both), atol=1e-5)

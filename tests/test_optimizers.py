@@ -1,46 +1,144 @@
-"""L-BFGS whose steps are bounded."""
+"""L-BFGS of a picture, against torch's, against another set of variables, and at its limits."""
 
+import copy
 import itertools
+import math
 from collections.abc import Callable
+from functools import partial
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from src.optimizers import LBFGS, LONGEST
+from src.optimizers import LBFGS, LONGEST, smooth
 
-SETTINGS = {"lr": 1.0, "max_iter": 1, "tolerance_grad": 0.0, "tolerance_change": 0.0}
+Loss = Callable[[Tensor], Tensor]
+Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+TORCHS: Make = partial(
+    torch.optim.LBFGS, max_iter=1, history_size=4, tolerance_grad=0.0, tolerance_change=0.0
+)
+PLAIN: Make = partial(LBFGS, history_size=4, smoothing=0.0)
 
 
-def steps(
-    kind: type[torch.optim.LBFGS], loss: Callable[[Tensor], Tensor], start: Tensor, count: int
-) -> list[Tensor]:
-    """The pictures after every step, the first one in front."""
-    x = nn.Parameter(start.clone())
-    optimizer = kind([x], **SETTINGS)
-    found = [start]
-
+def step(optimizer: torch.optim.Optimizer, loss: Loss, x: nn.Parameter) -> float:
     def closure() -> Tensor:
         optimizer.zero_grad()
         value = loss(x)
         value.backward()
         return value
 
+    return optimizer.step(closure).item()  # type: ignore[arg-type]
+
+
+def steps(make: Make, loss: Loss, start: Tensor, count: int) -> list[Tensor]:
+    """The pictures after every step, the first one in front."""
+    x = nn.Parameter(start.clone())
+    optimizer = make([x])
+    found = [start]
     for _ in range(count):
-        optimizer.step(closure)
+        step(optimizer, loss, x)
         found.append(x.detach().clone())
     return found
 
 
-def test_short_steps_are_torchs_bit_for_bit() -> None:
-    target, start = torch.rand(2, 3, 4), torch.rand(2, 3, 4)
+def bowl(start: Tensor) -> Loss:
+    """Steeper in some pixels than in others, and not quite a parabola."""
+    target = start + 0.1 * torch.rand(start.shape, dtype=start.dtype)
+    weights = 0.02 + torch.rand(start.shape, dtype=start.dtype)
+    return lambda x: (weights * ((x - target) ** 2 + 0.1 * x**4)).sum()
+
+
+def test_without_smoothing_the_steps_are_torchs() -> None:
+    start = torch.rand(1, 3, 6, 5, dtype=torch.float64)
+    loss = bowl(start)
+    for ours, torchs in zip(
+        steps(PLAIN, loss, start, 12), steps(TORCHS, loss, start, 12), strict=True
+    ):
+        assert torch.allclose(ours, torchs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+def test_smoothing_is_a_change_of_variables(exponent: float) -> None:
+    """Steps in x with the first guess P are plain steps in z with x = root(P) z."""
+    start = 0.01 * torch.rand(1, 3, 6, 7, dtype=torch.float64)
+    scaled = bowl(start)
 
     def loss(x: Tensor) -> Tensor:
-        return ((x - target) ** 2).sum() + 0.1 * (x**4).sum()
+        return 1e-4 * scaled(x)  # small enough for no step to be cut, which differs in z
 
-    for ours, torchs in zip(
-        steps(LBFGS, loss, start, 8), steps(torch.optim.LBFGS, loss, start, 8), strict=True
-    ):
-        assert torch.equal(ours, torchs)
+    inverse = smooth(start, -exponent / 2)
+    in_z = steps(PLAIN, lambda z: loss(smooth(z, exponent / 2)), inverse, 10)
+    in_x = steps(partial(LBFGS, history_size=4, smoothing=exponent), loss, start, 10)
+    for x, z in zip(in_x, in_z, strict=True):
+        assert torch.allclose(x, smooth(z, exponent / 2), rtol=1e-7, atol=1e-9)
+
+
+def test_smoothing_by_hand() -> None:
+    across = torch.arange(8.0) / 8
+    wave = torch.cos(2 * math.pi * 2 * across).expand(4, 8)  # two waves in eight pixels
+    assert torch.allclose(smooth(wave, 1.0), 4 * wave, atol=1e-5)
+    assert torch.allclose(smooth(wave, 2.0), 16 * wave, atol=1e-4)
+    flat = torch.ones(4, 8)
+    assert torch.allclose(smooth(flat, 1.0), 8 * flat)  # as the lowest frequency, one in eight
+    assert smooth(flat, 0.0) is flat
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 8), (7, 5), (1, 9)])
+def test_smoothing_is_symmetric_and_positive(height: int, width: int) -> None:
+    count = height * width
+    basis = torch.eye(count, dtype=torch.float64).view(count, height, width)
+    matrix = smooth(basis, 1.0).flatten(1)
+    assert torch.allclose(matrix, matrix.T, atol=1e-12)
+    assert float(torch.linalg.eigvalsh(matrix).min()) > 0
+
+
+def test_smoothing_does_not_cross_into_what_stays() -> None:
+    x, where = torch.rand(1, 3, 8, 9), torch.ones(1, 1, 8, 9)
+    assert torch.allclose(smooth(x, 1.0, where), smooth(x, 1.0), atol=1e-5)
+    where[..., :4] = 0
+    inside = torch.where(where > 0, x, 0)
+    assert bool((smooth(inside, 1.0, where)[..., :4] == 0).all())
+    assert torch.allclose(smooth(inside, 1.0, where)[..., 4:], smooth(inside, 1.0)[..., 4:])
+    outside = x - inside
+    found = smooth(outside, 1.0, where)
+    alone = torch.zeros(8, 9)
+    alone[0, 0] = 1
+    assert torch.allclose(found, smooth(alone, 1.0)[0, 0] * outside, atol=1e-5)
+
+
+def test_smoothing_is_positive_wherever_it_is() -> None:
+    basis = torch.eye(42, dtype=torch.float64).view(42, 6, 7)
+    matrix = smooth(basis, 1.0, torch.rand(6, 7, dtype=torch.float64)).flatten(1)
+    assert torch.allclose(matrix, matrix.T, atol=1e-12)
+    assert float(torch.linalg.eigvalsh(matrix).min()) > 0
+
+
+def test_what_stays_is_moved_by_its_own_gradient_alone() -> None:
+    """A loss of one half; the other has none to be moved by."""
+    where = torch.zeros(1, 1, 4, 4)
+    where[..., :2] = 1
+    start = torch.rand(1, 3, 8, 8)
+    loss = bowl(start[..., :4])
+    found = steps(partial(LBFGS, where=where), lambda x: loss(x[..., :4]), start, 6)[-1]
+    assert bool((found != start)[..., :3].any())
+    assert torch.equal(found[..., 6:], start[..., 6:])
+    everywhere = steps(LBFGS, lambda x: loss(x[..., :4]), start, 6)[-1]
+    assert not torch.equal(everywhere[..., 6:], start[..., 6:])
+
+
+def test_smoothing_gets_coarse_structure_sooner() -> None:
+    """The target is a slope; a loss of differences of neighbours is steep in fine detail."""
+    target = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
+    start = torch.rand(1, 1, 32, 32)
+
+    def loss(x: Tensor) -> Tensor:
+        off = x - target
+        return off.diff(dim=-1).square().sum() + off.diff(dim=-2).square().sum()
+
+    plain, smoothed = (
+        float(loss(steps(partial(LBFGS, smoothing=s), loss, start, 12)[-1])) for s in (0.0, 1.0)
+    )
+    assert smoothed < 0.5 * plain
 
 
 def test_a_rejected_first_pair_does_not_throw_the_picture_away() -> None:
@@ -50,34 +148,66 @@ def test_a_rejected_first_pair_does_not_throw_the_picture_away() -> None:
         return 1e5 * nn.functional.huber_loss(x, torch.full_like(x, 3.0), delta=0.5)
 
     start = torch.rand(4, 5)
-    torchs = steps(torch.optim.LBFGS, loss, start, 30)
+    torchs = steps(TORCHS, loss, start, 30)
     assert max(float((b - a).abs().max()) for a, b in itertools.pairwise(torchs)) > 100
-    ours = steps(LBFGS, loss, start, 30)
-    moved = [float((b - a).abs().max()) for a, b in itertools.pairwise(ours)]
-    assert max(moved) <= LONGEST * (1 + 1e-6)
-    assert torch.allclose(ours[-1], torch.full_like(start, 3.0), atol=0.05)
+    for smoothing in (0.0, 1.0):
+        ours = steps(partial(LBFGS, smoothing=smoothing), loss, start, 60)
+        moved = [float((b - a).abs().max()) for a, b in itertools.pairwise(ours)]
+        assert max(moved) <= LONGEST * (1 + 1e-6)
+        assert torch.allclose(ours[-1], torch.full_like(start, 3.0), atol=0.05)
 
 
 def test_what_it_remembers_of_a_shortened_step_is_the_step_it_made() -> None:
-    bowl = torch.tensor([1.0, 4.0])
-    start = torch.tensor([300.0, 200.0])
-
-    def loss(x: Tensor) -> Tensor:
-        return 0.5 * (bowl * x**2).sum()
-
+    start = torch.tensor([[300.0, 200.0]])
+    weights = torch.tensor([1.0, 4.0])
     x = nn.Parameter(start.clone())
-    optimizer = LBFGS([x], **SETTINGS)
+    optimizer = LBFGS([x], smoothing=0.0)
     pictures = [x.detach().clone()]
-    for _ in range(3):
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            value = loss(x)
-            value.backward()
-            return value
-
-        optimizer.step(closure)
+    for _ in range(4):
+        step(optimizer, lambda x: 0.5 * (weights * x**2).sum(), x)
         pictures.append(x.detach().clone())
-    remembered = optimizer.state[x]["old_stps"]
-    for pair, (before, after) in zip(remembered, itertools.pairwise(pictures), strict=False):
-        assert torch.allclose(pair, after - before, rtol=1e-3, atol=1e-3)
+    assert float((pictures[2] - pictures[1]).abs().max()) == pytest.approx(LONGEST)
+    remembered = [moved for moved, *_ in optimizer.state[x]["pairs"]]
+    for moved, (before, after) in zip(remembered, itertools.pairwise(pictures), strict=False):
+        assert torch.allclose(moved, after - before, rtol=1e-3, atol=1e-3)
+
+
+def test_it_remembers_no_more_than_it_was_told() -> None:
+    start = torch.rand(1, 1, 4, 4)
+    loss = bowl(start)
+    x = nn.Parameter(start)
+    optimizer = LBFGS([x], history_size=3)
+    for _ in range(8):
+        step(optimizer, loss, x)
+    assert len(optimizer.state[x]["pairs"]) == 3
+
+
+def test_it_goes_on_from_its_state_bit_for_bit() -> None:
+    start = torch.rand(1, 3, 5, 6)
+    loss = bowl(start)
+    first = nn.Parameter(start.clone())
+    one = LBFGS([first], history_size=3)
+    for _ in range(5):
+        step(one, loss, first)
+    second = nn.Parameter(first.detach().clone())
+    other = LBFGS([second], history_size=3)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    for _ in range(4):
+        step(one, loss, first)
+        step(other, loss, second)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"lr": 0.0}, "lr: got 0.0; expected more than 0"),
+        ({"history_size": 0}, "history_size: got 0; expected 1 or more"),
+        ({"smoothing": -1.0}, "smoothing: got -1.0; expected 0 or more"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(settings: dict[str, float], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        LBFGS([nn.Parameter(torch.zeros(1, 1))], **settings)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected one"):
+        LBFGS([nn.Parameter(torch.zeros(1, 1)), nn.Parameter(torch.zeros(1, 1))])
