@@ -8,6 +8,7 @@ step with Lightning, the terms and the progress bar.
 import argparse
 import itertools
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from src import config as configuration
 from src import images
@@ -47,6 +49,10 @@ OVER_NAIVE = {
     "monodepth2": "monodepth2_over_naive",
 }
 PEER_STEPS = 300
+CURVE = 10  # steps between two looks at the peer's loss, outside its clock
+SWEEP = 4  # jobs
+MATRIX = 2048  # rows and columns of the product that the machine's rate is measured with
+TILE = 512  # px, for the peak of memory that a run in tiles takes
 LARGE = (1024, 2048, 4096)  # px, long sides to be tried for `largest_picture`
 
 
@@ -122,15 +128,16 @@ class Race(Callback):
     """Step by step the peer's turn and ours, each on its own clock.
 
     Args:
-        peer: makes the peer's next step.
+        peer: whose turn it is.
     """
 
-    def __init__(self, peer: Callable[[], None]) -> None:
+    def __init__(self, peer: Peer) -> None:
         self._peer = peer
         self._clock = 0.0
         self._began = 0.0
         self.peer_seconds = 0.0
         self.ours: list[tuple[float, float]] = []  # seconds until our total was known, and it
+        self.peers: list[tuple[float, float]] = []  # every `CURVE` steps
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -139,7 +146,10 @@ class Race(Callback):
         began = time.perf_counter()
         if self._began:
             self._clock += began - self._began
-        self._peer()
+        if batch_idx % CURVE == 0:
+            self.peers.append((self.peer_seconds, self._peer.loss()))
+            began = time.perf_counter()
+        self._peer.step()
         self._began = time.perf_counter()
         self.peer_seconds += self._began - began
 
@@ -212,7 +222,7 @@ def steps(size: int, rounds: int) -> dict[str, list[float]]:
     return {name: values[3 : 3 + rounds] for name, values in in_turn.seconds.items()}
 
 
-def time_to_peer(optimizer: str, size: int, count: int) -> dict[str, float]:
+def time_to_peer(optimizer: str, size: int, count: int) -> dict[str, Any]:
     """How long until our loop has the loss that the peer has after so many steps.
 
     Both start from the content, at their default settings, with the same loss (see `peer.py`);
@@ -225,13 +235,13 @@ def time_to_peer(optimizer: str, size: int, count: int) -> dict[str, float]:
 
     Returns:
         `ratio` of the times (infinite where it is not reached), both times in seconds, the steps
-        that ours took, and both losses.
+        that ours took, both losses, and both `curves` of (seconds, loss).
     """
     with tempfile.TemporaryDirectory() as folder:
         files = pictures(size, Path(folder))
         peer = Peer(files["content"], files["style"], optimizer)
         ours = built(*like(files, size)).stylization
-    race = Race(peer.step)
+    race = Race(peer)
     fit(ours, count, race)
     loss = peer.loss()
     reached = [(i, seconds, total) for i, (seconds, total) in enumerate(race.ours) if total <= loss]
@@ -243,7 +253,37 @@ def time_to_peer(optimizer: str, size: int, count: int) -> dict[str, float]:
         "steps": step,
         "loss": total,
         "peer_loss": loss,
+        "curves": {"ours": race.ours, "peer": [*race.peers, (race.peer_seconds, loss)]},
     }
+
+
+def operations(run: Callable[[], None]) -> float:
+    """Floating-point operations of some work, its matrix products and convolutions alone."""
+    with FlopCounterMode(display=False) as counted:
+        run()
+    return float(counted.get_total_flops())
+
+
+def rate(rounds: int = 5) -> float:
+    """The machine's floating-point operations per second in a matrix product, float32, at best."""
+    a = torch.rand(MATRIX, MATRIX)
+    best = math.inf
+    for _ in range(rounds):
+        began = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - began)
+    return 2 * MATRIX**3 / best
+
+
+def sweep_job(size: int) -> float:
+    """Seconds that a later job of a sweep takes beside its one step, the median."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = ["+experiment=naive", f"size={size}", "steps=1", "tracking=off"]
+        weights = ",".join(f"{1e8 * (i + 1):g}" for i in range(SWEEP))
+        varied = f"loss.style.weight={weights}"
+        _run(["-m", "src.run", "-m", *given, varied, f"output_dir={folder}"])
+        jobs = [json.loads(f.read_text()) for f in sorted(Path(folder).rglob("summary.json"))]
+    return median(job["seconds"] for job in jobs[1:])
 
 
 def startup(rounds: int) -> tuple[list[float], list[float]]:
@@ -267,15 +307,16 @@ def startup(rounds: int) -> tuple[list[float], list[float]]:
     return ours, theirs
 
 
-def peak_memory(size: int, count: int) -> tuple[float, float]:
-    """Most memory in GB that a run of some steps takes, ours and the peer's."""
+def peak_memory(size: int, count: int, tile: int) -> tuple[float, float, float]:
+    """Most memory in GB that a run of some steps takes: ours, ours in tiles, and the peer's."""
     with tempfile.TemporaryDirectory() as folder:
         files = pictures(size, Path(folder))
         ours = [*like(files, size), f"steps={count}", "tracking=off", f"output_dir={folder}"]
         peer = ["--content", str(files["content"]), "--styles", str(files["style"])]
         peer += ["--size", str(size), "--style-size", str(size), "--num-steps", str(count)]
         return (
-            _run(["-m", "src.run", *ours]),
+            _run(["-m", "src.run", *ours, "tile=null"]),
+            _run(["-m", "src.run", *ours, f"tile={tile}"]),
             _run(["-m", "pastiche", *peer, "--output", f"{folder}/out.png"]),
         )
 
@@ -320,8 +361,27 @@ def ratio(seconds: Mapping[str, list[float]], of: str, to: str) -> float:
     return median(a / b for a, b in zip(seconds[of], seconds[to], strict=True))
 
 
+def plot(details: Mapping[str, Any]) -> str:
+    """A page with the races: loss against seconds, ours and the peer's."""
+    import plotly.graph_objects as go  # of the extra `report`
+
+    lines = [
+        go.Scatter(x=[x for x, _ in curve], y=[y for _, y in curve], name=f"{name}, {who}")
+        for name, race in details.items()
+        if "curves" in race
+        for who, curve in race["curves"].items()
+    ]
+    figure = go.Figure(lines)
+    figure.update_layout(
+        title="The peer's loss, by two optimisers of the peer's and by ours",
+        xaxis_title="seconds",
+        yaxis={"title": "loss", "type": "log"},
+    )
+    return str(figure.to_html(include_plotlyjs=True))
+
+
 def main() -> None:
-    """Measure, print a table, write bench.json."""
+    """Measure, print a table, write bench.json and, with the races, bench.html."""
     parser = argparse.ArgumentParser(prog="python -m src.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="steps and start-up only: two minutes")
     parser.add_argument("--output-dir", default="outputs", help="default: outputs")
@@ -337,6 +397,8 @@ def main() -> None:
             figures[f"{name}_seconds_{size}"] = median(seconds[name])
         figures[f"step_over_bare_{size}"] = ratio(seconds, "step", "bare")
         figures[f"step_over_peer_{size}"] = ratio(seconds, "step", "peer")
+        work = operations(bare(vgg19(), torch.rand(1, 3, size * 3 // 4, size)))
+        figures[f"limit_seconds_{size}"] = work / rate()
         for name, figure in OVER_NAIVE.items():
             figures[figure] = figures[f"{figure}_{size}"] = ratio(seconds, name, "naive")
         details[f"seconds_{size}"] = seconds
@@ -348,9 +410,11 @@ def main() -> None:
             found = time_to_peer(optimizer, 384, PEER_STEPS)
             details[f"time_to_peer_{optimizer}"] = found
             figures[f"time_to_peer_{optimizer}"] = found["ratio"]
-        memory = peak_memory(1024, 5)
-        details["peak_memory_1024_gb"] = memory
-        figures["peak_memory_over_peer_1024"] = memory[0] / memory[1]
+        whole, tiles, theirs_gb = peak_memory(1024, 5, TILE)
+        details["peak_memory_1024_gb"] = {"ours": whole, "tiles": tiles, "peer": theirs_gb}
+        figures["peak_memory_over_peer_1024"] = whole / theirs_gb
+        figures["peak_memory_tiles_over_peer_1024"] = tiles / theirs_gb
+        figures["sweep_job_seconds_256"] = sweep_job(256)
         figures["largest_picture"] = largest_picture(LARGE)
 
     table = Table("figure", "value")
@@ -361,6 +425,8 @@ def main() -> None:
     device = f"cpu, {torch.get_num_threads()} threads"
     report = {"device": device, "torch": torch.__version__, "figures": figures, "details": details}
     folder.json("bench.json", report)
+    if not arguments.quick:
+        folder.text("bench.html", plot(details))
     print(f"done: {folder.path / 'bench.json'}")
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from src import bench, config
 from src.peer import Peer
@@ -40,6 +41,30 @@ def test_time_to_peer_is_ours_to_its_loss_over_its_own() -> None:
 def test_a_loss_that_is_not_reached_takes_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Peer, "loss", lambda self: 0.0)
     assert bench.time_to_peer("adam", SIZE, 2)["ratio"] == math.inf
+
+
+def test_the_race_keeps_both_curves() -> None:
+    curves = bench.time_to_peer("lbfgs", SIZE, 12)["curves"]
+    assert len(curves["ours"]) == 12
+    assert len(curves["peer"]) == 3  # after 0, 10 and all steps
+    for curve in curves.values():
+        seconds = [x for x, _ in curve]
+        assert seconds == sorted(seconds)
+        assert curve[-1][1] < curve[0][1]
+    page = bench.plot({"time_to_peer_lbfgs": {"curves": curves}, "seconds_256": {}})
+    assert "time_to_peer_lbfgs, ours" in page
+
+
+def test_operations_by_hand() -> None:
+    a, kernel = torch.rand(8, 9), torch.rand(4, 3, 3, 3)
+    image = torch.rand(1, 3, 10, 12)
+    assert bench.operations(lambda: a @ a.T) == 2 * 8 * 9 * 8
+    counted = bench.operations(lambda: torch.nn.functional.conv2d(image, kernel))
+    assert counted == 2 * 4 * 3 * 9 * 8 * 10
+
+
+def test_the_rate_is_that_of_a_product() -> None:
+    assert 1e8 < bench.rate(1) < 1e14
 
 
 def test_steps_are_timed_in_turn() -> None:
