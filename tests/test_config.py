@@ -262,6 +262,10 @@ BAD = [
     ("loss.depth.mode=metric", r"^loss.depth.mode: got 'metric'; expected one of aligned, raw"),
     ("loss.depth.warmup=-1", r"^loss.depth.warmup: got -1; expected a whole number, 0 or more"),
     ("loss.depth.every=0", r"^loss.depth.every: got 0; expected a whole number, 1 or more"),
+    ("loss.depth.size=0", r"^loss.depth.size: got 0; expected a whole number, 1 or more"),
+    ("tile=0", r"^tile: got 0; expected a whole number, 1 or more"),
+    ("tile=small", r"^tile: got 'small'; expected a whole number"),
+    ("optimizer.smoothing=-1", r"^optimizer: got .* \(smoothing: got -1; expected 0 or more\)"),
     ("loss.depth.every=2", r"^loss.depth.every: got 2; expected 1, or optimizer=adam"),
     ("+loss.depth.wieght=1", r"^loss.depth.wieght: got an unknown key; expected weight, perhaps"),
     ("depth.source=embeded", r"^depth.source: got 'embeded'; expected one of auto, file, embed"),
@@ -372,3 +376,47 @@ def test_the_optimizer_smooths_where_a_style_goes() -> None:
     both = optimizer_where("+experiment=two_styles")  # shares of one whole
     assert both is not None
     assert torch.allclose(both, torch.ones_like(both), atol=1e-5)
+
+
+def test_tiles_come_by_themselves_with_large_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuts = []
+    monkeypatch.setattr(configuration, "TILE", 32)
+    inside = configuration.cut
+    monkeypatch.setattr(
+        configuration, "cut", lambda *given: cuts.append(len(inside(*given))) or inside(*given)
+    )
+    job("+experiment=naive")
+    assert set(cuts) == {1}
+    monkeypatch.setattr(configuration, "LARGEST_AT_ONCE", 1)
+    cuts.clear()
+    job("+experiment=naive", "tile=null")
+    assert set(cuts) == {1}
+    cuts.clear()
+    job("+experiment=naive")
+    assert min(cuts) > 1
+
+
+def test_a_depth_network_sees_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, ...]] = []
+    inside = TinyDepthNet.disparity
+
+    def disparity(self: TinyDepthNet, image: torch.Tensor, features: Any) -> torch.Tensor:
+        sizes.append(tuple(image.shape[-2:]))
+        return inside(self, image, features)
+
+    monkeypatch.setattr(TinyDepthNet, "disparity", disparity)
+    for given, side in (("loss.depth.size=24", 24), ("tile=16", 48), ("tile=null", 48)):
+        sizes.clear()
+        monkeypatch.setattr(configuration, "DEPTH_BESIDE_TILES", 48)
+        configuration.SHARED.clear()
+        made = job("+experiment=depth_loss", given, *TINY_DEPTH).stylization
+        total, _ = made.objective(made.pastiche)
+        total.backward()
+        assert made.pastiche.grad is not None
+        assert {max(size) for size in sizes} <= {side, 48}
+        assert max(sizes[-1]) == side
+
+
+def test_a_copy_too_small_for_the_depth_network_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^loss.depth.size: got a picture of 4 x 3 pixels"):
+        job("+experiment=depth_loss", "loss.depth.size=4", *TINY_DEPTH)
