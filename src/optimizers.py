@@ -1,4 +1,4 @@
-"""L-BFGS that cannot throw the picture away."""
+"""L-BFGS that cannot throw the picture away, and optimisers that start afresh."""
 
 from typing import Any
 
@@ -28,3 +28,18 @@ class LBFGS(torch.optim.LBFGS):
             torch.lerp(before, parameter, share, out=parameter)
             self.state[parameter]["t"] *= share
         return loss
+
+
+def start_afresh(optimizer: torch.optim.Optimizer, lr: float | None = None) -> None:
+    """Let an optimiser forget its past and the size of its parameters.
+
+    Args:
+        optimizer: any of torch's.
+        lr: its learning rate from now on; None leaves it.
+    """
+    optimizer.state.clear()
+    if isinstance(optimizer, torch.optim.LBFGS):
+        optimizer._numel_cache = None
+    if lr is not None:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
