@@ -754,11 +754,10 @@ def _check_levels(config: Config) -> None:
     _check_whole({f"levels.{key}": (levels[key], 1) for key in ("count", "steps")})
     if levels["count"] == 1:
         return
-    coarse = (levels["count"] - 1) * levels["steps"]
-    if coarse >= config["steps"]:
+    if (levels["count"] - 1) * levels["steps"] >= config["steps"]:
         raise InputError(
             "levels.steps",
-            f"{levels['steps']}, {coarse} at all {levels['count'] - 1} smaller sizes",
+            f"{levels['steps']} x {levels['count'] - 1} at smaller sizes",
             f"less than steps={config['steps']} in all, or fewer levels",
         )
     for part in ("content", "tv"):
