@@ -3,10 +3,11 @@
 import itertools
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from src.optimizers import LBFGS, LONGEST
+from src.optimizers import LBFGS, LONGEST, start_afresh
 
 SETTINGS = {"lr": 1.0, "max_iter": 1, "tolerance_grad": 0.0, "tolerance_change": 0.0}
 
@@ -81,3 +82,30 @@ def test_what_it_remembers_of_a_shortened_step_is_the_step_it_made() -> None:
     remembered = optimizer.state[x]["old_stps"]
     for pair, (before, after) in zip(remembered, itertools.pairwise(pictures), strict=False):
         assert torch.allclose(pair, after - before, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [LBFGS, torch.optim.LBFGS, torch.optim.Adam])
+def test_after_a_fresh_start_the_parameter_may_have_another_size(
+    kind: type[torch.optim.Optimizer],
+) -> None:
+    def go(x: nn.Parameter, optimizer: torch.optim.Optimizer) -> None:
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            value = ((x - 0.3) ** 4).sum()
+            value.backward()
+            return value
+
+        for _ in range(4):
+            optimizer.step(closure)
+
+    settings = SETTINGS if issubclass(kind, torch.optim.LBFGS) else {"lr": 0.1}
+    x = nn.Parameter(torch.rand(2, 3))
+    optimizer = kind([x], **settings)
+    go(x, optimizer)
+    larger = torch.rand(4, 6)
+    x.grad, x.data = None, larger.clone()
+    start_afresh(optimizer, lr=0.5)
+    go(x, optimizer)
+    alone = nn.Parameter(larger.clone())
+    go(alone, kind([alone], **{**settings, "lr": 0.5}))
+    assert torch.equal(x, alone)
