@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ from src.objective import (
 )
 from src.run_folder import CHECKPOINT
 from src.sharing import Shelf, stamp
-from src.stylization import STARTS, Stylization, starting_picture
+from src.stylization import STARTS, Level, Stylization, starting_picture
 from src.tiles import cut, features
 from src.tracking import Identity
 
@@ -80,7 +80,16 @@ Config = dict[str, Any]
 
 # The jobs of a sweep differ in little; what several have in common is made by the first of them.
 HOME = torch.device("cpu")  # where targets are computed; a run takes them to its device
-SHARED = Shelf(backbone=2, depth_net=2, scene=2, painting=4, features=2, grams=8, disparity=2)
+SHARED = Shelf(
+    backbone=2,
+    depth_net=2,
+    scene=2,
+    painting=4,
+    features=2,
+    grams=8,
+    disparity=2,
+    coarse=16,  # the last three of smaller sizes, a quarter of the memory each or less
+)
 
 
 @dataclass(frozen=True)
@@ -228,6 +237,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def config_hash(config: Config) -> str:
     """Twelve hexadecimal digits that are equal for configurations that make the same pastiche."""
     kept = {key: value for key, value in config.items() if key not in WITHOUT_EFFECT}
+    if config["levels"]["count"] == 1:
+        del kept["levels"]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -269,10 +280,120 @@ def build(config: Config) -> Job:
         InputError: anything in the configuration that cannot be used, named by its key.
     """
     _check_numbers(config)
-    loss, styles = config["loss"], config["styles"]
+    loss, styles, levels = config["loss"], config["styles"], config["levels"]
     if not isinstance(styles, dict) or not styles:
         raise InputError("styles", repr(styles), "at least one style")
-    backbone = _backbone(config)
+    _check_levels(config)
+    networks = _Networks(config)
+    masked = loss["content"].get("mask") or any(s.get("mask") for s in styles.values())
+    has_depth_term = loss["depth"]["weight"] is not None
+    scene = _scene(config, bool(masked) or has_depth_term, networks)
+    paintings = {name: _painting(config, name, style) for name, style in styles.items()}
+    found: dict[str, float] = {}
+    finest, *coarse = [
+        _at_size(config, networks, scene, paintings, found, float(levels["factor"]) ** number)
+        for number in range(levels["count"])
+    ]
+    _check_objectives(config["objectives"], [*finest.terms, *(f"style_{name}" for name in styles)])
+    first, *finer = reversed([finest, *coarse])
+    stylization = Stylization(
+        first.objective,
+        _start(config, first.image),
+        _optimizer(config["optimizer"], finest.styled),
+        clamp=bool(config.get("clamp", False)),
+        restart=_restart(config["restart"]),
+        finer=[
+            Level(number * levels["steps"], size.objective, *size.image.shape[-2:])
+            for number, size in enumerate(finer, 1)
+        ],
+    )
+    pictures = {"content": scene.image, **{f"style_{n}": p for n, p in paintings.items()}}
+    if scene.depth is not None:
+        pictures["depth"] = scene.depth
+    pictures |= finest.masks
+    look = partial(_look, networks.depth_net) if has_depth_term else None
+    if look is not None:
+        pictures["depth_estimated"] = look(scene.image)
+    return Job(stylization, scene.alpha, pictures, found, look)
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What a run needs at one size.
+
+    Attributes:
+        image: the content, (1, 3, H, W) in [0, 1].
+        objective: the loss.
+        terms: the names of its terms.
+        masks: (1, 1, H, W) in [0, 1], by file name in inputs/.
+        styled: where any style goes, likewise; None: everywhere.
+    """
+
+    image: Tensor
+    objective: Objective
+    terms: list[str]
+    masks: dict[str, Tensor]
+    styled: Tensor | None
+
+
+def _at_size(
+    config: Config,
+    networks: "_Networks",
+    scene: Scene,
+    paintings: Mapping[str, Tensor],
+    found: dict[str, float],
+    scale: float,
+) -> _Size:
+    """Masks, targets and terms at one size.
+
+    Args:
+        config: the configuration.
+        networks: those of the configuration.
+        scene: the content and its depth, as large as the configuration says.
+        paintings: by the styles' names, just so.
+        found: settings that `auto` found. What is there is used, what is not is added.
+        scale: how many times smaller the pictures are made.
+
+    Raises:
+        InputError: the pictures do not do, at scales above 1 because they become too small.
+    """
+    if scale == 1:
+        return _size_of(config, networks, scene, paintings, found, scale)
+    small = replace(
+        scene,
+        image=_smaller(scene.image, scale),
+        # Not estimated again, so that masks lie where they will lie in the end.
+        depth=None if scene.depth is None else _smaller(scene.depth, scale),
+    )
+    small_paintings = {name: _smaller(image, scale) for name, image in paintings.items()}
+    try:
+        return _size_of(config, networks, small, small_paintings, found, scale)
+    except InputError as error:
+        height, width = small.image.shape[-2:]
+        raise InputError(
+            "levels.count",
+            f"{config['levels']['count']}, for which the size {width} x {height} is too small "
+            f"({error.key}: {error.got})",
+            f"{error.expected}; or fewer levels, or a smaller levels.factor",
+        ) from error
+
+
+def _smaller(image: Tensor, scale: float) -> Tensor:
+    height, width = (max(1, round(side / scale)) for side in image.shape[-2:])
+    return images.resize(image, height, width)
+
+
+def _size_of(
+    config: Config,
+    networks: "_Networks",
+    scene: Scene,
+    paintings: Mapping[str, Tensor],
+    found: dict[str, float],
+    scale: float,
+) -> _Size:
+    """`_at_size` of pictures that have it."""
+    backbone = networks.backbone
+    loss, styles = config["loss"], config["styles"]
     layers = {
         part: [
             backbone.layer(layer, f"loss.{part}.layers")
@@ -280,24 +401,17 @@ def build(config: Config) -> Job:
         ]
         for part in ("content", "style")
     }
-    masked = loss["content"].get("mask") or any(s.get("mask") for s in styles.values())
-    depth_net = _DepthNet(config, backbone)
-    scene = _scene(config, bool(masked) or loss["depth"]["weight"] is not None, depth_net)
     check_size(scene.image, backbone, [*layers["content"], *layers["style"]], "size")
-
-    found: dict[str, float] = {}
     content_mask = _mask(loss["content"].get("mask"), scene, "loss.content.mask", found)
     style_masks = _style_masks(styles, scene, bool(loss.get("mask_shares", True)), found)
-    paintings = {name: _painting(config, name, style) for name, style in styles.items()}
     for image in paintings.values():
         check_size(image, backbone, layers["style"], "style_size")
 
-    look = None
     height, width = scene.image.shape[-2:]
     wanted = layers["content"] + layers["style"]
     tiles = cut(backbone, wanted, height, width, _tile(config, scene.image))
     with torch.no_grad():
-        target = _target(config, backbone, scene, layers["content"])
+        target = _target(config, backbone, scene.image, layers["content"], scale)
         terms: list[Term] = [
             _call_with(
                 "loss.content",
@@ -312,7 +426,7 @@ def build(config: Config) -> Job:
                 _without(loss["style"], "layers"),
                 styles={
                     name: Style(
-                        _grams(config, backbone, name, paintings[name], layers["style"]),
+                        _grams(config, backbone, name, paintings[name], layers["style"], scale),
                         float(styles[name].get("weight", 1.0)),
                         style_masks[name],
                     )
@@ -323,38 +437,33 @@ def build(config: Config) -> Job:
             _call_with("loss.tv", TotalVariationTerm, loss["tv"]),
         ]
         if loss["depth"]["weight"] is not None:
-            net = depth_net.net
+            net = networks.depth_net
             _check_depth_size(scene.image, net)
-            side = loss["depth"]["size"] or (DEPTH_BESIDE_TILES if len(tiles) > 1 else None)
+            side = _depth_side(loss["depth"]["size"], height, width, len(tiles) > 1)
             term = _call_with(
                 "loss.depth",
                 DepthTerm,
                 _without(loss["depth"], "size"),
                 net=net,
-                target=_disparity(config, backbone, depth_net, scene, side),
+                target=_disparity(config, networks, scene.image, side, scale),
                 alone=side is not None,
             )
             terms.insert(2, term)
-            look = partial(_look, net)
-    _check_objectives(
-        config["objectives"], [*(t.name for t in terms), *(f"style_{name}" for name in styles)]
-    )
-    stylization = Stylization(
-        Objective(backbone, terms, tiles if len(tiles) > 1 else ()),
-        _start(config, scene.image),
-        _optimizer(config["optimizer"], _styled(style_masks)),
-        clamp=bool(config.get("clamp", False)),
-        restart=_restart(config["restart"]),
-    )
-    pictures = {"content": scene.image, **{f"style_{n}": p for n, p in paintings.items()}}
-    if scene.depth is not None:
-        pictures["depth"] = scene.depth
-    pictures |= {f"mask_{name}": mask for name, mask in style_masks.items() if mask is not None}
+    made = {f"mask_{name}": mask for name, mask in style_masks.items() if mask is not None}
     if content_mask is not None:
-        pictures["mask_content"] = content_mask
-    if look is not None:
-        pictures["depth_estimated"] = look(scene.image)
-    return Job(stylization, scene.alpha, pictures, found, look)
+        made["mask_content"] = content_mask
+    return _Size(
+        scene.image,
+        Objective(backbone, terms, tiles if len(tiles) > 1 else ()),
+        [term.name for term in terms],
+        made,
+        _styled(style_masks),
+    )
+
+
+def _shelf(kind: str, scale: float, key: Hashable) -> tuple[str, Hashable]:
+    """Where a target is shared: with its kind, or with all those of smaller sizes."""
+    return (kind, key) if scale == 1 else ("coarse", (kind, scale, key))
 
 
 def checkpoint(resume: str | None) -> Path | None:
@@ -387,43 +496,44 @@ def check_checkpoint(file: Path, stylization: Stylization, steps: int) -> int:
         raise InputError(
             "resume", f"{file}, which is not a run's checkpoint", "one that this program wrote"
         ) from error
-    here = stylization.pastiche.shape
-    if pastiche.shape != here:
+    height, width = stylization.size_after(step)
+    if pastiche.shape != (1, 3, height, width):
         raise InputError(
             "resume",
             f"a pastiche of {pastiche.shape[-1]} x {pastiche.shape[-2]} pixels",
-            f"{here[-1]} x {here[-2]}, as this run's content and size make it",
+            f"{width} x {height}, as this run's content, size and levels make it after {step} "
+            "steps",
         )
     if step >= steps:
         raise InputError("steps", f"{steps}", f"more than the {step} steps of {file}")
     return step
 
 
-class _DepthNet:
-    """The depth network of a configuration, loaded where it is first asked for."""
+class _Networks:
+    """The networks of a configuration; the depth network is loaded where it is first asked for."""
 
-    def __init__(self, config: Config, backbone: Backbone) -> None:
-        self.key = (_node_key(config["depth_net"]), _node_key(config["backbone"]))
-        self._node = config["depth_net"]
-        self._backbone = backbone
-        self._net: DepthNet | None = None
+    def __init__(self, config: Config) -> None:
+        self.backbone = _backbone(config)
+        self.depth_key = (_node_key(config["depth_net"]), _node_key(config["backbone"]))
+        self._depth_node = config["depth_net"]
+        self._depth_net: DepthNet | None = None
 
     @property
-    def net(self) -> DepthNet:
-        if self._net is None:
-            net: DepthNet = SHARED.get("depth_net", self.key, self._load)
-            self._net = net.to(HOME)
-        return self._net
+    def depth_net(self) -> DepthNet:
+        if self._depth_net is None:
+            net: DepthNet = SHARED.get("depth_net", self.depth_key, self._load)
+            self._depth_net = net.to(HOME)
+        return self._depth_net
 
     def _load(self) -> DepthNet:
-        net: DepthNet = _call("depth_net", self._node)
-        net.share(self._backbone)
+        net: DepthNet = _call("depth_net", self._depth_node)
+        net.share(self.backbone)
         return net
 
     def depth(self, image: Tensor) -> tuple[Tensor, str]:
-        """The program's depth of a picture by this network, and the network's name."""
-        _check_depth_size(image, self.net)
-        return estimate_depth(self.net, image), self.net.name
+        """The program's depth of a picture by the depth network, and the network's name."""
+        _check_depth_size(image, self.depth_net)
+        return estimate_depth(self.depth_net, image), self.depth_net.name
 
 
 def _look(net: DepthNet, image: Tensor) -> Tensor:
@@ -472,39 +582,47 @@ def _tile(config: Config, image: Tensor) -> int:
     return TILE if config["tile"] == "auto" else int(config["tile"])
 
 
+def _depth_side(wanted: int | None, height: int, width: int, in_tiles: bool) -> int | None:
+    """The long side in pixels of the copy that the depth network sees; None: the pastiche."""
+    if in_tiles:
+        return wanted or DEPTH_BESIDE_TILES
+    return wanted if wanted is not None and wanted < max(height, width) else None
+
+
 def _target(
-    config: Config, backbone: Backbone, scene: Scene, layers: list[str]
+    config: Config, backbone: Backbone, image: Tensor, layers: list[str], scale: float
 ) -> dict[str, Tensor]:
     """The content's features by content layer."""
 
     def make() -> dict[str, Tensor]:
-        height, width = scene.image.shape[-2:]
-        tiles = cut(backbone, layers, height, width, _tile(config, scene.image))
-        return features(backbone, scene.image, layers, tiles)
+        height, width = image.shape[-2:]
+        tiles = cut(backbone, layers, height, width, _tile(config, image))
+        return features(backbone, image, layers, tiles)
 
     key = (_node_key(config["backbone"]), _scene_key(config), config["tile"], tuple(layers))
-    return SHARED.get("features", key, make)
+    return SHARED.get(*_shelf("features", scale, key), make)
 
 
 def _disparity(
-    config: Config, backbone: Backbone, depth_net: "_DepthNet", scene: Scene, side: int | None
+    config: Config, networks: _Networks, image: Tensor, side: int | None, scale: float
 ) -> Tensor:
     """The content's disparity, as the depth term looks at it."""
-    net = depth_net.net
+    net = networks.depth_net
 
     def make() -> Tensor:
         if side is None:
-            return net.disparity(scene.image, backbone.features(scene.image, net.layers))
-        small = images.resize(scene.image, *images.fit(*scene.image.shape[-2:], size=side))
+            return net.disparity(image, networks.backbone.features(image, net.layers))
+        small = images.resize(image, *images.fit(*image.shape[-2:], size=side))
         _check_depth_size(small, net, "loss.depth.size")
         return net.disparity(small, {})
 
-    return SHARED.get("disparity", (depth_net.key, _scene_key(config), side), make)
+    key = (networks.depth_key, _scene_key(config), side)
+    return SHARED.get(*_shelf("disparity", scale, key), make)
 
 
-def _scene(config: Config, need_depth: bool, depth_net: _DepthNet) -> Scene:
-    key = (_scene_key(config), need_depth, depth_net.key)
-    return SHARED.get("scene", key, lambda: _read_scene(config, need_depth, depth_net.depth))
+def _scene(config: Config, need_depth: bool, networks: _Networks) -> Scene:
+    key = (_scene_key(config), need_depth, networks.depth_key)
+    return SHARED.get("scene", key, lambda: _read_scene(config, need_depth, networks.depth))
 
 
 def _read_scene(config: Config, need_depth: bool, estimate: Estimator) -> Scene:
@@ -551,11 +669,17 @@ def _painting(config: Config, name: str, style: Mapping[str, Any]) -> Tensor:
 
 
 def _grams(
-    config: Config, backbone: Backbone, name: str, image: Tensor, layers: list[str]
+    config: Config,
+    backbone: Backbone,
+    name: str,
+    image: Tensor,
+    layers: list[str],
+    scale: float,
 ) -> dict[str, Tensor]:
     side = _tile(config, image)
     key = (_node_key(config["backbone"]), _painting_key(config, name), tuple(layers), side)
-    return SHARED.get("grams", key, lambda: painting_grams(backbone, image, layers, side))
+    made = partial(painting_grams, backbone, image, layers, side)
+    return SHARED.get(*_shelf("grams", scale, key), made)
 
 
 def _style_masks(
@@ -580,11 +704,11 @@ def _mask(node: Any, scene: Scene, key: str, found: dict[str, float]) -> Tensor 
     if not isinstance(node, Mapping):
         raise InputError(key, repr(node), "a mask: ${mask}, or null")
     assert scene.depth is not None
-    assert scene.valid is not None
     settings = dict(node)
     for name, value in settings.items():
         if value == "auto":
             if "auto" not in found:
+                assert scene.valid is not None
                 found["auto"] = masks.auto_threshold(scene.depth, scene.valid)
             settings[name] = found["auto"]
         elif name not in ("_target_", "invert") and not isinstance(value, int | float):
@@ -635,6 +759,13 @@ def _restart(node: Mapping[str, Any]) -> tuple[int, float] | None:
     return step, float(lr)
 
 
+def _check_whole(numbers: Mapping[str, tuple[Any, int]]) -> None:
+    """Refuse, by key, what is not a whole number or below the least."""
+    for key, (value, low) in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise InputError(key, repr(value), f"a whole number, {low} or more")
+
+
 def _check_numbers(config: Config) -> None:
     """Numbers of which a wrong one would show late or not at all."""
     depth = config["loss"]["depth"]
@@ -645,9 +776,7 @@ def _check_numbers(config: Config) -> None:
         whole["tile"] = (config["tile"], 1)
     if depth["size"] is not None:
         whole["loss.depth.size"] = (depth["size"], 1)
-    for key, (value, low) in whole.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise InputError(key, repr(value), f"a whole number, {low} or more")
+    _check_whole(whole)
     _check_known(
         "loss.depth", depth, {"size"} | _parameters(DepthTerm) - {"net", "target", "alone"}
     )
@@ -674,6 +803,33 @@ def _check_numbers(config: Config) -> None:
         # It learns the curvature from how the gradient changes, which a term that comes and goes
         # would falsify.
         raise InputError("loss.depth.every", str(depth["every"]), "1, or optimizer=adam")
+
+
+def _check_levels(config: Config) -> None:
+    """Coarse to fine: what fits together."""
+    levels, loss = config["levels"], config["loss"]
+    if not isinstance(levels, dict):
+        raise InputError("levels", repr(levels), f"levels.count={levels}")
+    _check_known("levels", levels, {"count", "factor", "steps"})
+    factor = levels["factor"]
+    number = isinstance(factor, int | float) and not isinstance(factor, bool)
+    if not number or not 1 < factor < float("inf"):
+        raise InputError("levels.factor", repr(factor), "a number above 1")
+    _check_whole({f"levels.{key}": (levels[key], 1) for key in ("count", "steps")})
+    if levels["count"] == 1:
+        return
+    if (levels["count"] - 1) * levels["steps"] >= config["steps"]:
+        raise InputError(
+            "levels.steps",
+            f"{levels['steps']} x {levels['count'] - 1} at smaller sizes",
+            f"less than steps={config['steps']} in all, or fewer levels",
+        )
+    for part in ("content", "tv"):
+        if loss[part]["reduction"] == "sum":
+            # A sum grows with the picture, so its weight would be another one at every size.
+            raise InputError(
+                f"loss.{part}.reduction", "sum beside levels", "mean, or levels.count=1"
+            )
 
 
 def _check_objectives(objectives: Any, terms: Iterable[str]) -> None:

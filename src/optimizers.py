@@ -149,3 +149,18 @@ def _factors(
     frequency = (down.square() + across.square()).sqrt().clamp(min=1 / max(height, width))
     factors = frequency**-exponent
     return factors[:, : width // 2 + 1].contiguous(), float(factors.mean())
+
+
+def start_afresh(optimizer: torch.optim.Optimizer, lr: float | None = None) -> None:
+    """Let an optimiser forget its past and the size of its parameters.
+
+    Args:
+        optimizer: any of torch's.
+        lr: its learning rate from now on; None leaves it.
+    """
+    optimizer.state.clear()
+    if isinstance(optimizer, torch.optim.LBFGS):
+        optimizer._numel_cache = None
+    if lr is not None:
+        for group in optimizer.param_groups:
+            group["lr"] = lr

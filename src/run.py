@@ -102,11 +102,14 @@ def _stylize(
             ],
         )
         trainer.fit(job.stylization, itertools.count(), ckpt_path=resume)
-        pastiche = folder.picture("pastiche.png", job.stylization.pastiche, job.alpha)
+        picture = job.stylization.picture
+        pastiche = folder.picture("pastiche.png", picture, job.alpha)
         interrupted = trainer.global_step < config["steps"]
-        tracker.picture("pastiche", job.stylization.pastiche, trainer.global_step)
+        if picture.shape != job.stylization.pastiche.shape:
+            _say_enlarged(job.stylization.pastiche.shape, picture.shape)
+        tracker.picture("pastiche", picture, trainer.global_step)
         if job.look is not None:
-            depth = job.look(job.stylization.pastiche)
+            depth = job.look(picture)
             folder.picture("depth_pastiche.png", depth)
             tracker.picture("depth_pastiche", depth, trainer.global_step)
         if config["evaluate"]:
@@ -119,7 +122,7 @@ def _stylize(
             "seconds_per_step": clock.seconds_per_step,
             "startup_seconds": None if clock.first_step is None else clock.first_step - began,
             "device": str(trainer.strategy.root_device),
-            "size": list(job.stylization.pastiche.shape[-2:]),
+            "size": list(picture.shape[-2:]),
             "seed": config["seed"],
             "backbone": str(config["backbone"]["_target_"]).rpartition(".")[2],
             "depth_net": None
@@ -136,13 +139,21 @@ def _stylize(
         folder.json("summary.json", summary)
         tracker.summary({**summary, **terms.terms})
         values = {"total": terms.total, **terms.terms}
-        tracker.row(identity.name, job.stylization.pastiche, values)
+        tracker.row(identity.name, picture, values)
     print(f"{'interrupted' if interrupted else 'done'}: {pastiche}", flush=True)
     if interrupted:
         raise KeyboardInterrupt
     if config["objectives"] is None:
         return terms.total
     return tuple(values[name] for name in config["objectives"])
+
+
+def _say_enlarged(made: Sequence[int], written: Sequence[int]) -> None:
+    sizes = [f"{shape[-1]} x {shape[-2]}" for shape in (made, written)]
+    text = (
+        f"stopped at a smaller size: the pastiche of {sizes[0]} pixels was enlarged to {sizes[1]}"
+    )
+    print(text, file=sys.stderr, flush=True)
 
 
 def _measured(path: Path) -> Mapping[str, Any]:

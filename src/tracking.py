@@ -288,7 +288,7 @@ class Pictures(Callback):
             self._folder.picture(f"inputs/{name}.png", picture)
             self._tracker.picture(f"inputs/{name}", picture, step)
         if step % self._every == 0:
-            pastiche = _stylization(pl_module).pastiche
+            pastiche = _stylization(pl_module).picture
             if not bool(torch.isfinite(pastiche).all()):
                 return  # `Terms` stops the run at its next row; the last good picture stays
             self._folder.picture(f"steps/step_{step:06d}.png", pastiche, self._alpha)

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from src import config as configuration
-from src import weights
+from src import masks, weights
 from src.backbones import chain
 from src.config import CONF, build, config_hash, experiments, identify, resolve
 from src.errors import InputError
+from src.images import resize
 from src.optimizers import LBFGS
 from src.weights import State
 from tests import monodepth2_files
@@ -270,6 +271,14 @@ BAD = [
     ("+loss.depth.wieght=1", r"^loss.depth.wieght: got an unknown key; expected weight, perhaps"),
     ("depth.source=embeded", r"^depth.source: got 'embeded'; expected one of auto, file, embed"),
     ("content=nobody.jpg", r"^content: got 'nobody.jpg'.*motorcycle"),
+    ("levels=2", r"^levels: got 2; expected levels.count=2"),
+    ("+levels.cuont=2", r"^levels.cuont: got an unknown key; expected count, perhaps"),
+    ("levels.count=0", r"^levels.count: got 0; expected a whole number, 1 or more"),
+    ("levels.count=2.0", r"^levels.count: got 2.0; expected a whole number"),
+    ("levels.factor=1", r"^levels.factor: got 1; expected a number above 1"),
+    ("levels.factor=nan", r"^levels.factor: got nan; expected a number above 1"),
+    ("levels.steps=0", r"^levels.steps: got 0; expected a whole number, 1 or more"),
+    ("levels.count=2", r"^levels.steps: got 40 x 1 at smaller sizes; expected less than steps=3"),
 ]
 
 
@@ -278,6 +287,107 @@ def test_what_cannot_be_used_is_named(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         job("+experiment=masked_style", override)
     assert "\n" not in str(caught.value)
+
+
+TOO_SMALL = [
+    (
+        ("+experiment=naive", "levels.count=3"),
+        r"^levels.count: got 3, for which the size 12 x 8 is too small \(size: a picture .* at "
+        r"least 16 pixels for the layer relu5_1; or fewer levels, or a smaller levels.factor",
+    ),
+    (
+        ("+experiment=naive", "levels.count=2", "size=96", "style_size=24"),
+        r"^levels.count: got 2, for which the size 48 x 32 is too small \(style_size: a picture of",
+    ),
+    (
+        ("+experiment=masked_style", "levels.count=2", "mask=step", "mask.threshold=0.8"),
+        r"^levels.count: got 2, .*\(styles.main.mask: a mask that selects .* or fewer levels",
+    ),
+    (
+        (
+            *("+experiment=depth_loss", "levels.count=4", *TINY_DEPTH),
+            *("loss.style.layers=[relu1_1]", "loss.content.layers=[relu1_1]"),
+        ),
+        r"^levels.count: got 4, for which the size 6 x 4 is too small .* least 8 pixels for tiny",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), TOO_SMALL)
+def test_a_coarse_size_that_is_too_small_is_said(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        job("levels.steps=1", "steps=9", *overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["content", "tv"])
+def test_coarse_to_fine_needs_weights_that_mean_the_same_at_every_size(part: str) -> None:
+    with pytest.raises(InputError, match=rf"^loss.{part}.reduction: got sum beside levels"):
+        job("+experiment=naive", f"loss.{part}.reduction=sum", "levels.count=2", "levels.steps=1")
+
+
+LEVELS = ("levels.count=2", "levels.steps=1")
+
+
+def test_levels_end_with_the_objective_of_a_run_without_them() -> None:
+    settings = ("+experiment=masked_style", "size=91", "loss.depth.weight=1", *TINY_DEPTH)
+    plain, made = job(*settings), job(*settings, *LEVELS)
+    assert made.stylization.size_after(1) == (30, 46)
+    assert made.stylization.size_after(2) == plain.stylization.pastiche.shape[-2:] == (61, 91)
+    assert made.found == plain.found
+    assert all(
+        torch.equal(made.pictures[name], picture) for name, picture in plain.pictures.items()
+    )
+    (last,) = made.stylization._finer
+    noise = torch.rand(plain.stylization.pastiche.shape)
+    total, terms = last.objective(noise)
+    expected, expected_terms = plain.stylization.objective(noise)
+    assert (float(total), terms) == (float(expected), expected_terms)
+
+
+def test_coarse_objectives_are_of_the_same_pictures_made_smaller(photo: Path) -> None:
+    made = job("+experiment=naive", f"content={photo}", f"style={photo}", *LEVELS)
+    start = made.stylization.pastiche
+    assert torch.equal(start, resize(made.pictures["content"], 16, 24))
+    _, terms = made.stylization.terms()
+    assert (terms["content"], terms["style"]) == (0, 0)
+
+
+def test_coarse_depth_and_threshold_are_those_of_the_whole_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def spy(depth: torch.Tensor, center: float, slope: float, invert: bool) -> torch.Tensor:
+        seen.append((depth, center))
+        return torch.ones_like(depth)
+
+    monkeypatch.setattr(masks, "sigmoid", spy)
+    job("+experiment=masked_style", "size=64", *LEVELS)
+    (fine, threshold), (coarse, same_threshold) = seen
+    assert same_threshold == threshold
+    assert torch.equal(coarse, resize(fine, 22, 32))
+
+
+def test_noise_and_a_given_picture_start_at_the_coarse_size(tmp_path: Path) -> None:
+    noise = job("+experiment=naive", "init=noise", *LEVELS).stylization.pastiche.detach()
+    assert noise.shape == (1, 3, 16, 24)
+    assert float(noise.std()) == pytest.approx(12**-0.5, rel=0.05)  # not made calmer
+    Image.new("RGB", (30, 20), (255, 0, 51)).save(tmp_path / "start.png")
+    start = job("+experiment=naive", f"init={tmp_path}/start.png", *LEVELS).stylization.pastiche
+    assert start.shape == (1, 3, 16, 24)
+
+
+def test_with_one_level_the_other_keys_of_levels_change_nothing() -> None:
+    plain = composed("+experiment=naive")
+    other = composed("+experiment=naive", "levels.factor=3", "levels.steps=500")
+    assert build(other).stylization.size_after(3) == (32, 48)
+    assert config_hash(other) == config_hash(plain)
+    three, two = (
+        config_hash(composed("+experiment=naive", "levels.count=2", f"levels.factor={factor}"))
+        for factor in (3, 2)
+    )
+    assert len({three, two, config_hash(plain)}) == 3
 
 
 def test_a_picture_too_small_for_the_depth_network_is_refused(photo: Path) -> None:
@@ -420,3 +530,16 @@ def test_a_depth_network_sees_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_copy_too_small_for_the_depth_network_is_refused() -> None:
     with pytest.raises(InputError, match=r"^loss.depth.size: got a picture of 4 x 3 pixels"):
         job("+experiment=depth_loss", "loss.depth.size=4", *TINY_DEPTH)
+
+
+def test_a_checkpoint_must_have_the_size_of_its_step(tmp_path: Path) -> None:
+    settings = ("+experiment=naive", "steps=9", "levels.count=2", "levels.steps=4")
+    made, file = job(*settings).stylization, tmp_path / "last.ckpt"
+    coarse, fine = torch.zeros(1, 3, 16, 24), torch.zeros(1, 3, 32, 48)
+    for step, right, wrong in ((3, coarse, fine), (4, coarse, fine), (5, fine, coarse)):
+        torch.save({"state_dict": {"pastiche": right}, "global_step": step}, file)
+        assert configuration.check_checkpoint(file, made, 9) == step
+        torch.save({"state_dict": {"pastiche": wrong}, "global_step": step}, file)
+        size = f"{right.shape[-1]} x {right.shape[-2]}, as .* levels make it after {step} steps"
+        with pytest.raises(InputError, match=f"^resume: .* expected {size}"):
+            configuration.check_checkpoint(file, made, 9)

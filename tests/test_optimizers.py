@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.optimizers import LBFGS, LONGEST, smooth
+from src.optimizers import LBFGS, LONGEST, smooth, start_afresh
 
 Loss = Callable[[Tensor], Tensor]
 Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -211,3 +211,25 @@ def test_numbers_out_of_range_are_refused(settings: dict[str, float], text: str)
         LBFGS([nn.Parameter(torch.zeros(1, 1))], **settings)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected one"):
         LBFGS([nn.Parameter(torch.zeros(1, 1)), nn.Parameter(torch.zeros(1, 1))])
+
+
+@pytest.mark.parametrize(
+    "make", [LBFGS, TORCHS, partial(torch.optim.Adam, lr=0.1)], ids=["ours", "torchs", "adam"]
+)
+def test_after_a_fresh_start_the_parameter_may_have_another_size(make: Make) -> None:
+    def go(x: nn.Parameter, optimizer: torch.optim.Optimizer) -> None:
+        for _ in range(4):
+            step(optimizer, lambda x: ((x - 0.3) ** 4).sum(), x)
+
+    x = nn.Parameter(torch.rand(2, 3))
+    optimizer = make([x])
+    go(x, optimizer)
+    larger = torch.rand(4, 6)
+    x.grad, x.data = None, larger.clone()
+    start_afresh(optimizer, lr=0.5)
+    go(x, optimizer)
+    alone = nn.Parameter(larger.clone())
+    other = make([alone])
+    other.param_groups[0]["lr"] = 0.5
+    go(alone, other)
+    assert torch.equal(x, alone)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from src.errors import InputError
 from src.run import main, stylize
+from src.stylization import Stylization
 from tests.running import SMALL, TINY_DEPTH, compose, pastiche, run, summary, terms
 
 ROOT = Path(__file__).parent.parent
@@ -145,6 +146,72 @@ def test_resume_equals_an_uninterrupted_run_bit_for_bit(optimizer: str, tmp_path
     assert torch.equal(pastiche(second), pastiche(whole))
     assert (second / "pastiche.png").read_bytes() == (whole / "pastiche.png").read_bytes()
     assert terms(second) == terms(whole)
+
+
+GROWING = ("+experiment=masked_style", "levels.count=2", "levels.factor=1.2", "levels.steps=3")
+
+
+def test_coarse_to_fine_every_picture_has_the_size_asked_for(tmp_path: Path) -> None:
+    rgba = np.full((32, 48, 4), 200, np.uint8)
+    rgba[:, :24, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "cut.png")
+    settings = ("+experiment=naive", *GROWING[1:], "tracking=offline", "log_every=1", "steps=5")
+    settings += (f"content={tmp_path}/cut.png", "picture_every=2", "loss.depth.weight=1")
+    folder = run(tmp_path / "run", *settings, *TINY_DEPTH)
+    pictures = [folder / "pastiche.png", *sorted((folder / "steps").iterdir())]
+    assert [path.name for path in pictures[1:]] == ["step_000002.png", "step_000004.png"]
+    for path in pictures:
+        with Image.open(path) as picture:
+            assert (picture.size, picture.mode) == ((48, 32), "RGBA")
+    with Image.open(folder / "depth_pastiche.png") as picture:
+        assert picture.size == (48, 32)
+    with Image.open(folder / "inputs" / "style_main.png") as picture:
+        assert max(picture.size) == 48
+    assert summary(folder)["size"] == [32, 48]
+    assert [row["step"] for row in terms(folder)] == [0, 1, 2, 3, 4, 5]
+    assert (summary(folder)["status"], summary(folder)["steps"]) == ("done", 5)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("stop", [2, 3, 4])
+def test_stopped_at_any_size_a_run_goes_on_bit_for_bit(
+    stop: int,
+    optimizer: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = (*GROWING, f"optimizer={optimizer}", "log_every=1", "steps=5")
+    whole = run(tmp_path / "whole", *settings)
+    original = Stylization.training_step
+
+    def step(module: Stylization, *arguments: object) -> dict[str, object]:
+        if module.global_step == stop - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(module, *arguments)
+
+    first = tmp_path / "first"
+    monkeypatch.setattr(Stylization, "training_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        run(first, *settings)
+    monkeypatch.setattr(Stylization, "training_step", original)
+    said = "stopped at a smaller size: the pastiche of 40 x 27 pixels was enlarged to 48 x 32"
+    assert (said in capsys.readouterr().err) == (stop <= 3)
+    assert (summary(first)["status"], summary(first)["steps"]) == ("interrupted", stop)
+    assert summary(first)["size"] == [32, 48]
+    assert pastiche(first).shape[-2:] == ((27, 40) if stop <= 3 else (32, 48))
+    with Image.open(first / "pastiche.png") as picture:
+        assert picture.size == (48, 32)
+    second = run(tmp_path / "second", *settings, f"resume={first}")
+    assert torch.equal(pastiche(second), pastiche(whole))
+    assert terms(second) == terms(whole)
+
+
+def test_a_run_with_levels_goes_on_to_more_steps(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", *GROWING, "steps=7")
+    first = run(tmp_path / "first", *GROWING, "steps=4")
+    second = run(tmp_path / "second", *GROWING, "steps=7", f"resume={first}")
+    assert torch.equal(pastiche(second), pastiche(whole))
 
 
 def test_a_failed_run_says_why_and_leaves_no_result(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from src import config
 from src.sharing import Shelf, stamp
-from tests.running import pastiche, run
+from tests.running import TINY_DEPTH, pastiche, run
 
 
 def test_a_value_is_made_once_for_each_key() -> None:
@@ -127,3 +127,23 @@ def test_a_changed_painting_is_read_again(tmp_path: Path) -> None:
     assert not torch.equal(pastiche(runs[0]), pastiche(runs[1]))
     with Image.open(runs[1] / "inputs" / "style_main.png") as picture:
         assert picture.getpixel((0, 0)) == (20, 20, 250)
+
+
+def test_three_sizes_and_three_styles_share_what_a_sweep_has_in_common(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.SHARED.clear()
+    levels = ("levels.count=3", "levels.factor=1.2", "levels.steps=1", "loss.depth.weight=1")
+    styles = ("+experiment=two_styles", "+styles.mid.path=ink", "+mask@styles.mid.mask=band")
+    settings = (*styles, *levels, *TINY_DEPTH, "size=96", "steps=4")
+    first = run(tmp_path / "first", *settings)
+
+    def not_again(*_: object, **__: object) -> None:
+        raise AssertionError("made a second time")
+
+    for name in ("src.config.painting_grams", "src.config.sizes", "src.config.load_scene"):
+        monkeypatch.setattr(name, not_again)
+    second = run(tmp_path / "second", *settings, "loss.style.weight=1e8")
+    third = run(tmp_path / "third", *settings)
+    assert not torch.equal(pastiche(second), pastiche(first))
+    assert torch.equal(pastiche(third), pastiche(first))

@@ -7,31 +7,47 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.lightning import Trainer, quiet
+from src import optimizers
+from src.images import resize
+from src.lightning import Callback, Trainer, quiet
 from src.objective import ContentTerm, Objective, TotalVariationTerm
 from src.run_folder import RunFolder
-from src.stylization import STARTS, Stylization, starting_picture
+from src.stylization import STARTS, Level, Stylization, starting_picture
 from src.tracking import save_checkpoint
 from tests.running import tiny_backbone
 
 ADAM = partial(torch.optim.Adam, lr=0.05)
-LBFGS = partial(
-    torch.optim.LBFGS, max_iter=1, history_size=5, tolerance_grad=0.0, tolerance_change=0.0
-)
+LBFGS = partial(optimizers.LBFGS, history_size=5)
 
 
 def picture(seed: int) -> torch.Tensor:
     return torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(seed))
 
 
-def stylization(optimizer: partial = ADAM, **settings: object) -> Stylization:
+def objective(height: int = 8, width: int = 10) -> Objective:
     backbone = tiny_backbone()
-    target = backbone.features(picture(0), ["relu2"])
-    objective = Objective(backbone, [ContentTerm(target, 1.0), TotalVariationTerm(0.1)])
-    return Stylization(objective, picture(1), optimizer, **settings)
+    target = backbone.features(resize(picture(0), height, width), ["relu2"])
+    return Objective(backbone, [ContentTerm(target, 1.0), TotalVariationTerm(0.1)])
 
 
-def fit(module: Stylization, steps: int, resume: Path | None = None) -> Trainer:
+def stylization(optimizer: partial = ADAM, **settings: object) -> Stylization:
+    return Stylization(objective(), picture(1), optimizer, **settings)
+
+
+# Coarse to fine: the size at the first two steps, at the next three, and from then on.
+SIZES = {0: (4, 5), 2: (6, 8), 5: (8, 10)}
+
+
+def growing(optimizer: partial = ADAM, **settings: object) -> Stylization:
+    first, *finer = ((step, objective(*size), *size) for step, size in SIZES.items())
+    start = resize(picture(1), *first[2:])
+    levels = [Level(*level) for level in finer]
+    return Stylization(first[1], start, optimizer, finer=levels, **settings)
+
+
+def fit(
+    module: Stylization, steps: int, resume: Path | None = None, *callbacks: Callback
+) -> Trainer:
     quiet()
     trainer = Trainer(
         max_steps=steps,
@@ -41,6 +57,7 @@ def fit(module: Stylization, steps: int, resume: Path | None = None) -> Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
         accelerator="cpu",
+        callbacks=list(callbacks),
     )
     trainer.fit(module, itertools.count(), ckpt_path=resume)
     return trainer
@@ -127,7 +144,91 @@ def test_starts() -> None:
 
 def test_the_start_is_not_changed_by_the_fit() -> None:
     start = picture(1)
-    backbone = tiny_backbone()
-    objective = Objective(backbone, [TotalVariationTerm(1.0)])
-    fit(Stylization(objective, start, ADAM), 2)
+    fit(Stylization(Objective(tiny_backbone(), [TotalVariationTerm(1.0)]), start, ADAM), 2)
     assert torch.equal(start, picture(1))
+
+
+class Sizes(Callback):
+    """What the parameter is at every step, and whether the optimiser still holds it."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, ...]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Stylization, *_: object) -> None:
+        ((held,),) = (group["params"] for group in trainer.optimizers[0].param_groups)
+        assert held is pl_module.pastiche
+        assert [name for name, _ in pl_module.named_parameters()] == ["pastiche"]
+        assert pl_module.picture.shape == (1, 3, 8, 10)
+        assert pl_module.pastiche.is_contiguous()
+        self.seen.append(tuple(pl_module.pastiche.shape[-2:]))
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, LBFGS])
+def test_the_pastiche_grows_in_the_same_parameter(optimizer: partial) -> None:
+    module, sizes = growing(optimizer), Sizes()
+    parameter = module.pastiche
+    fit(module, 8, None, sizes)
+    assert module.pastiche is parameter
+    assert sizes.seen == [(4, 5)] * 2 + [(6, 8)] * 3 + [(8, 10)] * 3
+    assert [module.size_after(step) for step in range(1, 9)] == sizes.seen
+    assert module.size_after(0) == (4, 5)
+    assert torch.equal(module.picture, parameter)
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, LBFGS])
+def test_every_size_is_a_stylization_of_its_own_from_the_enlarged_picture(
+    optimizer: partial,
+) -> None:
+    module = growing(optimizer)
+    fit(module, 8)
+    start = picture(1)
+    for size, steps in zip(SIZES.values(), (2, 3, 3), strict=True):
+        one = Stylization(objective(*size), resize(start, *size), optimizer)
+        fit(one, steps)
+        start = one.pastiche.detach()
+    assert torch.equal(module.pastiche, start)
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, LBFGS])
+@pytest.mark.parametrize("stop", range(1, 8))
+def test_resume_inside_and_between_sizes_equals_an_uninterrupted_run_bit_for_bit(
+    optimizer: partial, stop: int, tmp_path: Path
+) -> None:
+    settings = {"restart": (3, 0.01)} if optimizer is ADAM else {}
+    whole = growing(optimizer, **settings)
+    fit(whole, 8)
+    first = growing(optimizer, **settings)
+    save_checkpoint(fit(first, stop), RunFolder(tmp_path))
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert list(state["state_dict"]) == ["pastiche"]
+    assert state["state_dict"]["pastiche"].shape[-2:] == first.size_after(stop)
+    second, sizes = growing(optimizer, **settings), Sizes()
+    fit(second, 8, tmp_path / "last.ckpt", sizes)
+    assert sizes.seen[0] == second.size_after(stop + 1)
+    assert torch.equal(second.pastiche, whole.pastiche)
+
+
+def test_a_restart_where_a_size_begins_has_the_new_learning_rate_and_later_sizes_keep_it() -> None:
+    rates = []
+
+    class Rates(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    fit(growing(ADAM, restart=(2, 0.01)), 6, None, Rates())
+    assert rates == [0.05] * 2 + [0.01] * 4
+
+
+def test_the_terms_of_a_step_are_those_of_its_size() -> None:
+    module, found = growing(), {}
+
+    class Terms(Callback):
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: Stylization, outputs: dict, *_: object
+        ) -> None:
+            found[trainer.global_step - 1] = outputs["terms"]["tv"]
+
+    fit(module, 2)
+    enlarged = resize(module.pastiche.detach(), 6, 8)
+    fit(growing(), 3, None, Terms())
+    assert torch.equal(found[2], objective(6, 8)(enlarged)[1]["tv"])
