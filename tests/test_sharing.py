@@ -141,7 +141,7 @@ def test_three_sizes_and_three_styles_share_what_a_sweep_has_in_common(
     def not_again(*_: object, **__: object) -> None:
         raise AssertionError("made a second time")
 
-    for name in ("src.config.painting_grams", "src.config.sizes", "src.config.load_scene"):
+    for name in ("src.config.painting_grams", "src.config.features", "src.config.load_scene"):
         monkeypatch.setattr(name, not_again)
     second = run(tmp_path / "second", *settings, "loss.style.weight=1e8")
     third = run(tmp_path / "third", *settings)
