@@ -97,7 +97,8 @@ class LBFGS(torch.optim.Optimizer):
         """Minus the inverse Hessian times the gradient, by the two loops of algorithm 7.4."""
         where = self._where
         if where is not None:
-            where = resize(where.to(gradient), *gradient.shape[-2:])
+            where = self._where = where.to(gradient)
+            where = resize(where, *gradient.shape[-2:])
         found = -gradient
         shares = []
         for moved, change, curvature in reversed(pairs):
