@@ -23,6 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from src import config as configuration
@@ -51,7 +52,7 @@ OVER_NAIVE = {
 PEER_STEPS = 300
 CURVE = 10  # steps between two looks at the peer's loss, outside its clock
 SWEEP = 4  # jobs
-MATRIX = 2048  # rows and columns of the product that the machine's rate is measured with
+CHANNELS = 256  # of the convolution that the machine's rate is measured with
 TILE = 512  # px, for the peak of memory that a run in tiles takes
 LARGE = (1024, 2048, 4096)  # px, long sides to be tried for `largest_picture`
 
@@ -265,14 +266,15 @@ def operations(run: Callable[[], None]) -> float:
 
 
 def rate(rounds: int = 5) -> float:
-    """The machine's floating-point operations per second in a matrix product, float32, at best."""
-    a = torch.rand(MATRIX, MATRIX)
+    """Floating-point operations per second in a wide convolution, float32, at best."""
+    image = torch.rand(1, CHANNELS, 130, 130).contiguous(memory_format=torch.channels_last)
+    kernel = torch.rand(CHANNELS, CHANNELS, 3, 3).contiguous(memory_format=torch.channels_last)
     best = math.inf
     for _ in range(rounds):
         began = time.perf_counter()
-        a @ a
+        functional.conv2d(image, kernel)
         best = min(best, time.perf_counter() - began)
-    return 2 * MATRIX**3 / best
+    return 2 * CHANNELS**2 * 9 * 128**2 / best
 
 
 def sweep_job(size: int) -> float:

@@ -63,7 +63,7 @@ def test_operations_by_hand() -> None:
     assert counted == 2 * 4 * 3 * 9 * 8 * 10
 
 
-def test_the_rate_is_that_of_a_product() -> None:
+def test_the_rate_is_that_of_a_processor() -> None:
     assert 1e8 < bench.rate(1) < 1e14
 
 
