@@ -63,7 +63,8 @@ def _import_lean() -> None:
 if "pytorch_lightning" not in sys.modules:
     _import_lean()
 
-import pytorch_lightning  # noqa: E402  (the placeholders come first)
+# The placeholders come first, so all of these stand below code.
+import pytorch_lightning  # noqa: E402
 from pytorch_lightning import Callback, LightningModule, Trainer  # noqa: E402
 from pytorch_lightning.plugins.environments import LightningEnvironment  # noqa: E402
 from pytorch_lightning.utilities.types import STEP_OUTPUT  # noqa: E402

@@ -60,6 +60,7 @@ class LBFGS(torch.optim.Optimizer):
             raise ValueError("params: got several; expected one")
         self._where = where
 
+    # torch's may be left without a closure; here there is no step without an evaluation.
     @torch.no_grad()
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
         """One step.

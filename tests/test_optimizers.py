@@ -27,7 +27,7 @@ def step(optimizer: torch.optim.Optimizer, loss: Loss, x: nn.Parameter) -> float
         value.backward()
         return value
 
-    return optimizer.step(closure).item()  # type: ignore[arg-type]
+    return optimizer.step(closure).item()
 
 
 def steps(make: Make, loss: Loss, start: Tensor, count: int) -> list[Tensor]:
@@ -208,7 +208,7 @@ def test_it_goes_on_from_its_state_bit_for_bit() -> None:
 )
 def test_numbers_out_of_range_are_refused(settings: dict[str, float], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        LBFGS([nn.Parameter(torch.zeros(1, 1))], **settings)  # type: ignore[arg-type]
+        LBFGS([nn.Parameter(torch.zeros(1, 1))], **settings)
     with pytest.raises(ValueError, match="expected one"):
         LBFGS([nn.Parameter(torch.zeros(1, 1)), nn.Parameter(torch.zeros(1, 1))])
 
