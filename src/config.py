@@ -62,7 +62,15 @@ OmegaConf.register_new_resolver("cores", lambda n=-1: cores(n), replace=True)
 DEFAULT_SIZE = 512
 LARGEST_AT_ONCE = 1536**2  # pixels; a larger picture goes through the network in tiles
 TILE = 1024  # px
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DEPTH_BESIDE_TILES = 512  # px, long side of what a depth network then sees
+# What runs of earlier releases did, by keys that their config.yaml does not have.
+EARLIER = {
+    "tile": None,
+    "precision": "float32",
+    "levels": {"count": 1, "factor": 2.0, "steps": 40},
+    "loss": {"depth": {"size": None}},
+}
 # Keys that cannot change a pastiche: two runs that differ in these alone are the same experiment.
 WITHOUT_EFFECT = (
     "name",
@@ -81,7 +89,7 @@ Config = dict[str, Any]
 # The jobs of a sweep differ in little; what several have in common is made by the first of them.
 HOME = torch.device("cpu")  # where targets are computed; a run takes them to its device
 SHARED = Shelf(
-    backbone=2,
+    backbone=4,  # two, in two precisions
     depth_net=2,
     scene=2,
     painting=4,
@@ -166,6 +174,7 @@ def resolve(cfg: DictConfig) -> Config:
             raise InputError(group, option, f"{group}.KEY=VALUE, in a configuration without groups")
     if OmegaConf.is_missing(cfg, "name"):
         raise _no_experiment()
+    cfg = DictConfig(OmegaConf.merge(EARLIER, cfg))
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
@@ -411,7 +420,7 @@ def _size_of(
     wanted = layers["content"] + layers["style"]
     tiles = cut(backbone, wanted, height, width, _tile(config, scene.image))
     with torch.no_grad():
-        target = _target(config, backbone, scene.image, layers["content"], scale)
+        target = _target(config, networks, scene.image, layers["content"], scale)
         terms: list[Term] = [
             _call_with(
                 "loss.content",
@@ -426,7 +435,7 @@ def _size_of(
                 _without(loss["style"], "layers"),
                 styles={
                     name: Style(
-                        _grams(config, backbone, name, paintings[name], layers["style"], scale),
+                        _grams(config, networks, name, paintings[name], layers["style"], scale),
                         float(styles[name].get("weight", 1.0)),
                         style_masks[name],
                     )
@@ -513,8 +522,16 @@ class _Networks:
     """The networks of a configuration; the depth network is loaded where it is first asked for."""
 
     def __init__(self, config: Config) -> None:
-        self.backbone = _backbone(config)
-        self.depth_key = (_node_key(config["depth_net"]), _node_key(config["backbone"]))
+        weights = _node_key(config["backbone"])
+        self.key = (weights, precision(config))
+        node = config["backbone"]
+        self._exact: Backbone = SHARED.get("backbone", weights, lambda: _call("backbone", node))
+        self.backbone: Backbone = SHARED.get(
+            "backbone", self.key, lambda: self._exact.at(precision(config))
+        )
+        for backbone in (self._exact, self.backbone):
+            backbone.to(HOME)
+        self.depth_key = (_node_key(config["depth_net"]), weights)
         self._depth_node = config["depth_net"]
         self._depth_net: DepthNet | None = None
 
@@ -527,7 +544,7 @@ class _Networks:
 
     def _load(self) -> DepthNet:
         net: DepthNet = _call("depth_net", self._depth_node)
-        net.share(self.backbone)
+        net.share(self._exact)
         return net
 
     def depth(self, image: Tensor) -> tuple[Tensor, str]:
@@ -549,12 +566,6 @@ def _check_depth_size(image: Tensor, net: DepthNet, key: str = "size") -> None:
             f"a picture of {width} x {height} pixels",
             f"a short side of at least {net.smallest_side} pixels for {net.name}",
         )
-
-
-def _backbone(config: Config) -> Backbone:
-    key = _node_key(config["backbone"])
-    backbone: Backbone = SHARED.get("backbone", key, lambda: _call("backbone", config["backbone"]))
-    return backbone.to(HOME)
 
 
 def _node_key(node: Mapping[str, Any]) -> Hashable:
@@ -582,6 +593,19 @@ def _tile(config: Config, image: Tensor) -> int:
     return TILE if config["tile"] == "auto" else int(config["tile"])
 
 
+def precision(config: Config) -> torch.dtype:
+    """What the network computes in; `auto` leaves float32 only where that was seen to pay."""
+    name = config["precision"]
+    if name != "auto":
+        return PRECISIONS[name]
+    accelerator = config["trainer"].get("accelerator", "auto")
+    if accelerator != "cpu" and (accelerator != "auto" or torch.accelerator.is_available()):
+        return torch.float32
+    can = torch.cpu.get_capabilities()
+    made_for_it = can.get("avx512_bf16") or can.get("amx_bf16")
+    return torch.bfloat16 if made_for_it else torch.float32
+
+
 def _depth_side(wanted: int | None, height: int, width: int, in_tiles: bool) -> int | None:
     """The long side in pixels of the copy that the depth network sees; None: the pastiche."""
     if in_tiles:
@@ -590,16 +614,16 @@ def _depth_side(wanted: int | None, height: int, width: int, in_tiles: bool) -> 
 
 
 def _target(
-    config: Config, backbone: Backbone, image: Tensor, layers: list[str], scale: float
+    config: Config, networks: _Networks, image: Tensor, layers: list[str], scale: float
 ) -> dict[str, Tensor]:
     """The content's features by content layer."""
 
     def make() -> dict[str, Tensor]:
         height, width = image.shape[-2:]
-        tiles = cut(backbone, layers, height, width, _tile(config, image))
-        return features(backbone, image, layers, tiles)
+        tiles = cut(networks.backbone, layers, height, width, _tile(config, image))
+        return features(networks.backbone, image, layers, tiles)
 
-    key = (_node_key(config["backbone"]), _scene_key(config), config["tile"], tuple(layers))
+    key = (networks.key, _scene_key(config), config["tile"], tuple(layers))
     return SHARED.get(*_shelf("features", scale, key), make)
 
 
@@ -616,7 +640,7 @@ def _disparity(
         _check_depth_size(small, net, "loss.depth.size")
         return net.disparity(small, {})
 
-    key = (networks.depth_key, _scene_key(config), side)
+    key = (networks.depth_key, networks.key, _scene_key(config), side)
     return SHARED.get(*_shelf("disparity", scale, key), make)
 
 
@@ -670,15 +694,15 @@ def _painting(config: Config, name: str, style: Mapping[str, Any]) -> Tensor:
 
 def _grams(
     config: Config,
-    backbone: Backbone,
+    networks: _Networks,
     name: str,
     image: Tensor,
     layers: list[str],
     scale: float,
 ) -> dict[str, Tensor]:
     side = _tile(config, image)
-    key = (_node_key(config["backbone"]), _painting_key(config, name), tuple(layers), side)
-    made = partial(painting_grams, backbone, image, layers, side)
+    key = (networks.key, _painting_key(config, name), tuple(layers), side)
+    made = partial(painting_grams, networks.backbone, image, layers, side)
     return SHARED.get(*_shelf("grams", scale, key), made)
 
 
@@ -795,6 +819,7 @@ def _check_numbers(config: Config) -> None:
         "loss.tv.reduction": (loss["tv"]["reduction"], REDUCTIONS),
         "loss.style.normalizer": (loss["style"]["normalizer"], NORMALIZERS),
         "loss.depth.mode": (depth["mode"], DEPTH_MODES),
+        "precision": (config["precision"], ("auto", *PRECISIONS)),
     }
     for key, (value, allowed) in choices.items():
         if value not in allowed:

@@ -4,6 +4,7 @@ Shapes are (B, C, H, W); in the paper's notation N_l = C filters and M_l = H W p
 the paper's: none of these divides by the size of the picture unless its formula says so.
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -15,9 +16,13 @@ Normalizer = Literal["mean_square", "paper"]
 NORMALIZERS: tuple[Normalizer, ...] = ("mean_square", "paper")
 
 
-def _full(x: Tensor) -> Tensor:
+def _fuller(x: Tensor) -> torch.dtype:
     """At least float32: squares of half-precision features overflow."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _full(x: Tensor) -> Tensor:
+    return x.to(_fuller(x))
 
 
 def content_loss(features: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -39,45 +44,76 @@ def content_loss(features: Tensor, target: Tensor, mask: Tensor | None = None) -
     return 0.5 * difference.square().sum()
 
 
-class _Gram(torch.autograd.Function):
-    """sum_k w_k F_ik F_jk for F (B, C, H, W), w (B, 1, H, W) or None; (B, C, C).
+PIECE = 2**19  # values of features that a product takes at once on a CPU: what its cache holds
 
-    Written out because its gradient, (dG + dG^T) w F, then costs one product and no further pass
-    over the masked features; autograd would spend two products and two passes.
+
+class _Gram(torch.autograd.Function):
+    """sum_k w_k F_ik F_jk for F (B, C, H, W) and w (B, 1, H, W) or None; (B, C, C).
+
+    Float32 or finer whatever F is; the gradient is as fine as F. Written out because the gradient,
+    (dG + dG^T) w F, then costs one product, where autograd would spend two. On CPUs both go over a
+    few rows at a time, so that neither w F nor features made finer leave the cache.
     """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weights: Tensor | None) -> Tensor:
-        weighted = features if weights is None else features * weights
-        ctx.save_for_backward(weighted)
+        ctx.save_for_backward(features, weights)
+        batch, channels = features.shape[:2]
+        found = features.new_zeros((batch, channels, channels), dtype=_fuller(features))
         with torch.autocast(features.device.type, enabled=False):  # it would go back to half
-            if not _by_convolution(features):
-                return torch.einsum("bihw,bjhw->bij", weighted, features)
-            size = (features.shape[1], features.shape[1], 1, 1)
-            # split(1), unlike [i], keeps the memory layout.
-            pairs = zip(features.split(1), weighted.split(1), strict=True)
-            return torch.stack([conv2d_weight(f, size, w) for f, w in pairs]).flatten(2)
+            for i, rows in _pieces(features):
+                some = _full(features[i, :, rows])
+                weighted = some if weights is None else some * weights[i, :, rows]
+                found[i] += _outer(weighted, some)
+        return found
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (weighted,) = ctx.saved_tensors
-        symmetric = gradient + gradient.transpose(1, 2)
-        with torch.autocast(weighted.device.type, enabled=False):
-            if not _by_convolution(weighted):
-                return torch.einsum("bij,bjhw->bihw", symmetric, weighted), None
-            pairs = zip(weighted.split(1), symmetric[..., None, None], strict=True)
-            parts = [F.conv2d(w, kernel) for w, kernel in pairs]
-            return parts[0] if len(parts) == 1 else torch.cat(parts), None
+        features, weights = ctx.saved_tensors
+        symmetric = (gradient + gradient.transpose(1, 2)).to(features.dtype)
+        found = torch.empty_like(features)
+        with torch.autocast(features.device.type, enabled=False):
+            for i, rows in _pieces(features):
+                some = features[i, :, rows]
+                weighted = some if weights is None else some * weights[i, :, rows].to(some.dtype)
+                found[i, :, rows] = _mixed(symmetric[i], weighted)
+        return found, None
+
+
+def _pieces(features: Tensor) -> Iterator[tuple[slice, slice]]:
+    """(pictures, rows) to be taken at once: a few rows of one on a CPU, else everything."""
+    batch, channels, height, width = features.shape
+    if features.device.type != "cpu":
+        yield slice(None), slice(None)
+        return
+    step = max(1, PIECE // (channels * width))
+    for i in range(batch):
+        for first in range(0, height, step):
+            yield slice(i, i + 1), slice(first, first + step)
+
+
+def _outer(a: Tensor, b: Tensor) -> Tensor:
+    """sum_k a_ik b_jk, (B, C, C)."""
+    if not _by_convolution(a):
+        return torch.einsum("bihw,bjhw->bij", a, b)
+    return conv2d_weight(b, (b.shape[1], a.shape[1], 1, 1), a).flatten(2).permute(2, 0, 1)
+
+
+def _mixed(matrix: Tensor, x: Tensor) -> Tensor:
+    """sum_j m_ij x_jk, (B, C, H, W)."""
+    if not _by_convolution(x):
+        return torch.einsum("bij,bjhw->bihw", matrix, x)
+    return F.conv2d(x, matrix[0][..., None, None])
 
 
 def _by_convolution(x: Tensor) -> bool:
-    """Whether to take matrix products by 1x1 convolutions and the gradient of their kernels.
+    """Whether to take products by 1x1 convolutions of one picture and by their kernels' gradient.
 
     On CPUs that is twice as fast as a matrix product and needs no change of layout; on GPUs it
     would round to TF32.
     """
-    return x.device.type == "cpu" and x.dtype == torch.float32
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
 
 
 def correlations(features: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -90,8 +126,9 @@ def correlations(features: Tensor, weights: Tensor | None = None) -> Tensor:
     Returns:
         (B, C, C), symmetric, float32 or finer.
     """
-    features = _full(features)
-    return _Gram.apply(features, None if weights is None else weights.to(features.dtype))
+    if weights is not None:
+        weights = weights.to(_fuller(features)).expand(features.shape[0], -1, -1, -1)
+    return _Gram.apply(features, weights)
 
 
 def gram_divisor(mask: Tensor, normalizer: Normalizer = "mean_square") -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from src.images import resize
 
 LONGEST = 1.0  # the most that a step may change any pixel: all of the colours' range
+WORSE = 2.0  # times the loss before: a step that leads there is taken back
 LEAST_CURVATURE = 1e-10  # of a pair that is remembered, as in torch's L-BFGS
 
 # How far a step went, what that changed in the gradient, and the product of the two.
@@ -26,13 +27,21 @@ class LBFGS(torch.optim.Optimizer):
 
     A step that would change a pixel by more than `LONGEST` is shortened, and remembered as it was
     made: where the first step finds no positive curvature, torch's second one is the bare gradient,
-    moves pixels by hundreds of thousands, and what follows stands still.
+    moves pixels by hundreds of thousands, and what follows stands still. A step that more than
+    doubles the loss is taken back once it is seen, and the next goes from where it began, with what
+    it told about the curvature.
+
+    Colours are kept in [0, 1], where they have to be in a file: the mean squared distance from it
+    counts as loss. Clipped in the end instead, a few saturated pixels are most of what is left of
+    the style loss.
 
     Args:
         params: one parameter, (..., H, W).
         lr: the length of a step, as a share of the one that the memory asks for.
         history_size: past steps that it remembers, each twice the picture's memory.
         smoothing: exponent by which coarse structure goes first, see `smooth`.
+        inside: how strongly [0, 1] holds: so many times the first loss is the weight of the mean
+            squared distance from it. 0: not at all.
         where: (1, 1, H, W) in [0, 1], where it does: what lies outside is to stay as it is, and the
             neighbours' colours must not spread to it. Of another size than the parameter's it is
             resampled. None: everywhere.
@@ -47,6 +56,7 @@ class LBFGS(torch.optim.Optimizer):
         lr: float = 1.0,
         history_size: int = 20,
         smoothing: float = 1.0,
+        inside: float = 100.0,
         where: Tensor | None = None,
     ) -> None:
         if not lr > 0:
@@ -55,7 +65,11 @@ class LBFGS(torch.optim.Optimizer):
             raise ValueError(f"history_size: got {history_size}; expected 1 or more")
         if not smoothing >= 0:
             raise ValueError(f"smoothing: got {smoothing}; expected 0 or more")
-        super().__init__(params, {"lr": lr, "history_size": history_size, "smoothing": smoothing})
+        if not inside >= 0:
+            raise ValueError(f"inside: got {inside}; expected 0 or more")
+        defaults = {"lr": lr, "history_size": history_size, "smoothing": smoothing}
+        # The weight is in a group, not in the state: it outlives a fresh start.
+        super().__init__(params, {**defaults, "inside": inside, "inside_weight": None})
         if [len(group["params"]) for group in self.param_groups] != [1]:
             raise ValueError("params: got several; expected one")
         self._where = where
@@ -77,7 +91,13 @@ class LBFGS(torch.optim.Optimizer):
         (parameter,) = group["params"]
         assert parameter.grad is not None
         state = self.state[parameter]
-        gradient = parameter.grad.clone()
+        value = float(loss)
+        if group["inside_weight"] is None:
+            group["inside_weight"] = group["inside"] * value
+        outside = parameter - parameter.clamp(0, 1)
+        weight = group["inside_weight"] / parameter.numel()
+        value += weight * float(outside.square().sum())
+        gradient = parameter.grad + 2 * weight * outside
         pairs: list[Pair] = state.setdefault("pairs", [])
         if "moved" in state:
             change = gradient - state["gradient"]
@@ -85,13 +105,16 @@ class LBFGS(torch.optim.Optimizer):
             if curvature > LEAST_CURVATURE:
                 pairs.append((state["moved"], change, curvature))
                 del pairs[: -group["history_size"]]
+                if value > WORSE * state["value"]:
+                    parameter.sub_(state["moved"])
+                    gradient, value = state["gradient"], state["value"]
         moved = self._descent(gradient, pairs, group["smoothing"])
         # Nothing is known of the curvature yet: a step of length 1 in all, as torch's.
         share = group["lr"] * (1.0 if pairs else min(1.0, 1 / float(moved.abs().sum())))
         longest = share * float(moved.abs().max())
         moved *= share * LONGEST / max(longest, LONGEST)
         parameter.add_(moved)
-        state["gradient"], state["moved"] = gradient, moved
+        state["gradient"], state["moved"], state["value"] = gradient, moved, value
         return loss
 
     def _descent(self, gradient: Tensor, pairs: list[Pair], smoothing: float) -> Tensor:

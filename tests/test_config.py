@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 from src import config as configuration
@@ -265,6 +266,8 @@ BAD = [
     ("loss.depth.every=0", r"^loss.depth.every: got 0; expected a whole number, 1 or more"),
     ("loss.depth.size=0", r"^loss.depth.size: got 0; expected a whole number, 1 or more"),
     ("tile=0", r"^tile: got 0; expected a whole number, 1 or more"),
+    ("precision=half", r"^precision: got .half.; expected one of auto, float32, bfloat16"),
+    ("optimizer.inside=-1", r"^optimizer: got .* \(inside: got -1; expected 0 or more\)"),
     ("tile=small", r"^tile: got 'small'; expected a whole number"),
     ("optimizer.smoothing=-1", r"^optimizer: got .* \(smoothing: got -1; expected 0 or more\)"),
     ("loss.depth.every=2", r"^loss.depth.every: got 2; expected 1, or optimizer=adam"),
@@ -543,3 +546,68 @@ def test_a_checkpoint_must_have_the_size_of_its_step(tmp_path: Path) -> None:
         size = f"{right.shape[-1]} x {right.shape[-2]}, as .* levels make it after {step} steps"
         with pytest.raises(InputError, match=f"^resume: .* expected {size}"):
             configuration.check_checkpoint(file, made, 9)
+
+
+@pytest.mark.parametrize(
+    ("has", "accelerator", "gpu", "found"),
+    [
+        ({"avx512_bf16": True}, "auto", False, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, "cpu", True, torch.bfloat16),
+        ({"avx2": True}, "auto", False, torch.float32),
+        ({"avx512_bf16": True}, "auto", True, torch.float32),
+        ({"avx512_bf16": True}, "gpu", True, torch.float32),
+    ],
+)
+def test_bfloat16_comes_by_itself_where_the_processor_is_made_for_it(
+    has: dict[str, bool],
+    accelerator: str,
+    gpu: bool,
+    found: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: gpu)
+    config = composed("+experiment=naive", f"trainer.accelerator={accelerator}")
+    assert configuration.precision(config) == found
+    for name, wanted in configuration.PRECISIONS.items():
+        assert configuration.precision({**config, "precision": name}) == wanted
+
+
+def test_a_run_in_bfloat16_compares_with_targets_in_bfloat16(photo: Path) -> None:
+    """Else its rounding, a noise that the targets then lack, is most of the loss near them."""
+    for precision in configuration.PRECISIONS:
+        given = ("+experiment=naive", f"content={photo}", f"style={photo}")
+        stylization = job(*given, f"precision={precision}").stylization
+        _, parts = stylization.objective(stylization.pastiche.detach())
+        assert parts["content"] == 0
+        assert parts["style"] < 1e-12
+
+
+def test_jobs_of_one_process_share_no_targets_between_precisions() -> None:
+    styles = {}
+    for precision in (*configuration.PRECISIONS, *configuration.PRECISIONS):
+        stylization = job("+experiment=naive", f"precision={precision}").stylization
+        _, parts = stylization.objective(stylization.pastiche.detach())
+        assert parts["content"] == 0
+        assert styles.setdefault(precision, float(parts["style"])) == float(parts["style"])
+    assert styles["bfloat16"] == pytest.approx(styles["float32"], rel=0.05)
+
+
+def test_the_depth_of_masks_does_not_depend_on_the_precision(photo: Path) -> None:
+    depths = [
+        job("+experiment=masked_style", f"content={photo}", f"precision={precision}").pictures
+        for precision in configuration.PRECISIONS
+    ]
+    assert torch.equal(depths[0]["depth"], depths[1]["depth"])
+
+
+def test_configurations_of_earlier_releases_do_what_they_did() -> None:
+    cfg = compose("+experiment=naive", *SMALL)
+    OmegaConf.set_struct(cfg, False)
+    del cfg["tile"], cfg["precision"], cfg["levels"], cfg["loss"]["depth"]["size"]
+    found = resolve(cfg)
+    assert configuration.precision(found) == torch.float32
+    assert found["tile"] is None
+    assert found["levels"]["count"] == 1
+    assert build(found).stylization.objective is not None
+    assert resolve(compose("+experiment=naive", "tile=64", "precision=auto"))["tile"] == 64

@@ -207,6 +207,48 @@ def test_gram_in_float32_is_that_in_float64(
     assert gradient.is_contiguous(memory_format=memory_format)
 
 
+@masked_or_not
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gram_in_bfloat16_is_that_of_its_features_in_float64(
+    masked: bool, memory_format: torch.memory_format
+) -> None:
+    features = rand(2, 17, 6, 9).bfloat16().contiguous(memory_format=memory_format)
+    exact = features.double().requires_grad_()
+    features.requires_grad_()
+    mask = rand_mask(1, 1, 6, 9) if masked else None
+    downstream = rand(2, 17, 17)
+    found = gram_matrix(features, None if mask is None else mask.float())
+    expected = gram_matrix(exact, mask)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    (gradient,) = torch.autograd.grad((found * downstream.float()).sum(), features)
+    (exact_gradient,) = torch.autograd.grad((expected * downstream).sum(), exact)
+    assert gradient.dtype == torch.bfloat16
+    # Products of bfloat16 numbers are exact in float32: what is rounded is the factors and the end.
+    scale = float(exact_gradient.abs().max())
+    torch.testing.assert_close(gradient.double(), exact_gradient, rtol=0, atol=0.01 * scale)
+
+
+@masked_or_not
+@pytest.mark.parametrize("piece", [1, 200, 400])
+def test_gram_is_the_same_in_pieces_of_any_size(
+    masked: bool, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = rand(2, 5, 7, 9, grad=True)
+    mask = rand_mask(2, 1, 7, 9) if masked else None
+    downstream = rand(2, 5, 5)
+
+    def found() -> tuple[Tensor, Tensor]:
+        gram = gram_matrix(features, mask)
+        (gradient,) = torch.autograd.grad((gram * downstream).sum(), features)
+        return gram.detach(), gradient
+
+    whole = found()
+    monkeypatch.setattr("src.losses.PIECE", piece)
+    for one, other in zip(found(), whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_gram_gives_no_gradient_to_its_mask() -> None:
     mask = rand_mask(1, 1, 3, 4).requires_grad_()
     gram_matrix(rand(1, 2, 3, 4, grad=True), mask).sum().backward()

@@ -17,7 +17,7 @@ Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 TORCHS: Make = partial(
     torch.optim.LBFGS, max_iter=1, history_size=4, tolerance_grad=0.0, tolerance_change=0.0
 )
-PLAIN: Make = partial(LBFGS, history_size=4, smoothing=0.0)
+PLAIN: Make = partial(LBFGS, history_size=4, smoothing=0.0, inside=0.0)
 
 
 def step(optimizer: torch.optim.Optimizer, loss: Loss, x: nn.Parameter) -> float:
@@ -68,7 +68,7 @@ def test_smoothing_is_a_change_of_variables(exponent: float) -> None:
 
     inverse = smooth(start, -exponent / 2)
     in_z = steps(PLAIN, lambda z: loss(smooth(z, exponent / 2)), inverse, 10)
-    in_x = steps(partial(LBFGS, history_size=4, smoothing=exponent), loss, start, 10)
+    in_x = steps(partial(LBFGS, history_size=4, smoothing=exponent, inside=0.0), loss, start, 10)
     for x, z in zip(in_x, in_z, strict=True):
         assert torch.allclose(x, smooth(z, exponent / 2), rtol=1e-7, atol=1e-9)
 
@@ -151,7 +151,7 @@ def test_a_rejected_first_pair_does_not_throw_the_picture_away() -> None:
     torchs = steps(TORCHS, loss, start, 30)
     assert max(float((b - a).abs().max()) for a, b in itertools.pairwise(torchs)) > 100
     for smoothing in (0.0, 1.0):
-        ours = steps(partial(LBFGS, smoothing=smoothing), loss, start, 60)
+        ours = steps(partial(LBFGS, smoothing=smoothing, inside=0.0), loss, start, 60)
         moved = [float((b - a).abs().max()) for a, b in itertools.pairwise(ours)]
         assert max(moved) <= LONGEST * (1 + 1e-6)
         assert torch.allclose(ours[-1], torch.full_like(start, 3.0), atol=0.05)
@@ -161,7 +161,7 @@ def test_what_it_remembers_of_a_shortened_step_is_the_step_it_made() -> None:
     start = torch.tensor([[300.0, 200.0]])
     weights = torch.tensor([1.0, 4.0])
     x = nn.Parameter(start.clone())
-    optimizer = LBFGS([x], smoothing=0.0)
+    optimizer = LBFGS([x], smoothing=0.0, inside=0.0)
     pictures = [x.detach().clone()]
     for _ in range(4):
         step(optimizer, lambda x: 0.5 * (weights * x**2).sum(), x)
@@ -170,6 +170,60 @@ def test_what_it_remembers_of_a_shortened_step_is_the_step_it_made() -> None:
     remembered = [moved for moved, *_ in optimizer.state[x]["pairs"]]
     for moved, (before, after) in zip(remembered, itertools.pairwise(pictures), strict=False):
         assert torch.allclose(moved, after - before, rtol=1e-3, atol=1e-3)
+
+
+def test_colours_stay_in_range_as_by_a_term_of_the_loss() -> None:
+    start = torch.rand(1, 3, 6, 5, dtype=torch.float64)
+    target = 3 * torch.rand(start.shape, dtype=start.dtype) - 1
+
+    def loss(x: Tensor) -> Tensor:
+        return ((x - target) ** 2).sum()
+
+    weight = 7 * float(loss(start))
+
+    def with_term(x: Tensor) -> Tensor:
+        beyond = torch.relu(x - 1) + torch.relu(-x)
+        return loss(x) + weight * (beyond**2).mean()
+
+    ours = steps(partial(LBFGS, smoothing=0.0, inside=7.0), loss, start, 12)
+    theirs = steps(partial(LBFGS, smoothing=0.0, inside=0.0), with_term, start, 12)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+    free = steps(partial(LBFGS, smoothing=0.0, inside=0.0), loss, start, 12)[-1]
+    firm = steps(partial(LBFGS, smoothing=0.0, inside=100.0), loss, start, 60)[-1]
+    assert torch.allclose(free, target, atol=1e-6)
+    assert torch.allclose(firm, target.clamp(0, 1), atol=0.1)
+    assert float((firm - firm.clamp(0, 1)).abs().max()) < 0.02
+
+
+def test_the_range_weighs_as_much_after_a_fresh_start() -> None:
+    x = nn.Parameter(torch.rand(1, 1, 4, 4))
+    optimizer = LBFGS([x], inside=3.0)
+    first = step(optimizer, bowl(x.detach()), x)
+    start_afresh(optimizer)
+    step(optimizer, bowl(x.detach()), x)
+    assert optimizer.param_groups[0]["inside_weight"] == pytest.approx(3 * first)
+
+
+def test_a_step_that_doubles_the_loss_is_taken_back() -> None:
+    """A slope down to a steep wall, which the second step runs into."""
+
+    def loss(x: Tensor) -> Tensor:
+        return (0.01 * x**2 - x + 10 + 1e3 * torch.relu(x - 0.5) ** 2).sum()
+
+    x = nn.Parameter(torch.full((1, 1), 0.2))
+    optimizer = LBFGS([x], smoothing=0.0, inside=0.0)
+    pictures, values = [x.item()], []
+    for _ in range(6):
+        values.append(step(optimizer, loss, x))
+        pictures.append(x.item())
+    worst = next(i for i in range(1, 6) if values[i] > 2 * values[i - 1])
+    ((moved, *_),) = optimizer.state[x]["pairs"][worst - 1 : worst]
+    assert float(moved) == pytest.approx(pictures[worst] - pictures[worst - 1])
+    # From where it came from, not from behind the wall.
+    remaining = pictures[worst + 1] - pictures[worst - 1]
+    assert 0 < remaining < 0.1 * float(moved)
+    assert values[worst + 1] < values[worst - 1]
 
 
 def test_it_remembers_no_more_than_it_was_told() -> None:
@@ -204,6 +258,7 @@ def test_it_goes_on_from_its_state_bit_for_bit() -> None:
         ({"lr": 0.0}, "lr: got 0.0; expected more than 0"),
         ({"history_size": 0}, "history_size: got 0; expected 1 or more"),
         ({"smoothing": -1.0}, "smoothing: got -1.0; expected 0 or more"),
+        ({"inside": -1.0}, "inside: got -1.0; expected 0 or more"),
     ],
 )
 def test_numbers_out_of_range_are_refused(settings: dict[str, float], text: str) -> None:

@@ -249,7 +249,7 @@ def test_gram_matrices_of_a_painting_in_pieces(side: int) -> None:
 
 
 def test_a_run_in_tiles_ends_where_a_run_in_one_piece_does(tmp_path: Path) -> None:
-    given = ("+experiment=two_styles", "size=80", "style_size=64")
+    given = ("+experiment=two_styles", "size=80", "style_size=64", "precision=float32")
     whole = run(tmp_path / "whole", *given, "tile=null")
     pieces = run(tmp_path / "pieces", *given, "tile=32")
     assert (pastiche(whole) - pastiche(pieces)).abs().max() < 1e-3

@@ -1,5 +1,6 @@
 """A frozen chain of named layers that gives the features of a picture in one pass."""
 
+import copy
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,9 @@ class Backbone:
         layers: (name, module) in order; the index of a layer is that in torchvision's `features`.
         preprocessing: what the weights expect.
         name: for messages.
+
+    Attributes:
+        precision: what the layers compute in.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Backbone:
             module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
             for _, module in layers
         ]
+        self.precision = torch.float32
         self._channels = list(preprocessing.channels)
         self._mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1)
         self._std = torch.tensor(preprocessing.std).view(1, 3, 1, 1)
@@ -91,6 +96,20 @@ class Backbone:
         self._modules = [module.to(device) for module in self._modules]
         self._mean, self._std = self._mean.to(device), self._std.to(device)
         return self
+
+    def at(self, precision: torch.dtype) -> "Backbone":
+        """The same network, computing in another precision.
+
+        Gram matrices of features in bfloat16 compare with others of the same alone: its rounding
+        is a noise that both have, and against a target without it the noise is most of the
+        gradient once the two are near.
+        """
+        if precision == self.precision:
+            return self
+        other = copy.copy(self)
+        other._modules = [copy.deepcopy(module).to(precision) for module in self._modules]
+        other.precision = precision
+        return other
 
     def layer(self, layer: Layer, key: str = "loss") -> str:
         """The name of a layer given by name or by index.
@@ -154,16 +173,20 @@ class Backbone:
             change: puts other features in the place of a layer's, for all that follows.
 
         Returns:
-            {layer: (B, C, h, w)}, channels-last in memory.
+            {layer: (B, C, h, w)}, channels-last in memory, in `precision`.
         """
         wanted = {self.layer(layer) for layer in layers}
         if not wanted:
             return {}
         x = (image[:, self._channels] - self._mean) / self._std
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.to(self.precision, memory_format=torch.channels_last)
         found: dict[str, Tensor] = {}
+        previous = ""
         for name, module in zip(self.layers, self._modules, strict=True):
-            x = module(x)
+            # In place where nobody asked for what it overwrites.
+            free = change is None and previous not in wanted and isinstance(module, nn.ReLU)
+            x = x.relu_() if free else module(x)
+            previous = name
             if change is not None:
                 x = change(name, x)
             if name in wanted:

@@ -143,6 +143,7 @@ class VGGHead(DepthNet):
         """
         if not all(layer in features for layer in LAYERS):
             features = self._backbone(image.device).features(image, list(LAYERS))
+        features = {layer: features[layer].to(image.dtype) for layer in LAYERS}
         found = self.module(features, max(image.shape[-2:]))
         return F.interpolate(found, image.shape[-2:], mode="bilinear")
 
