@@ -89,7 +89,7 @@ Config = dict[str, Any]
 # The jobs of a sweep differ in little; what several have in common is made by the first of them.
 HOME = torch.device("cpu")  # where targets are computed; a run takes them to its device
 SHARED = Shelf(
-    backbone=4,  # two, in two precisions
+    backbone=2,
     depth_net=2,
     scene=2,
     painting=4,
@@ -522,18 +522,17 @@ class _Networks:
     """The networks of a configuration; the depth network is loaded where it is first asked for."""
 
     def __init__(self, config: Config) -> None:
-        weights = _node_key(config["backbone"])
-        self.key = (weights, precision(config))
-        node = config["backbone"]
-        self._exact: Backbone = SHARED.get("backbone", weights, lambda: _call("backbone", node))
+        self._config = config
+        self.key = (_node_key(config["backbone"]), precision(config))
         self.backbone: Backbone = SHARED.get(
-            "backbone", self.key, lambda: self._exact.at(precision(config))
-        )
-        for backbone in (self._exact, self.backbone):
-            backbone.to(HOME)
-        self.depth_key = (_node_key(config["depth_net"]), weights)
-        self._depth_node = config["depth_net"]
+            "backbone", self.key, lambda: self._loaded().at(precision(config))
+        ).to(HOME)
+        self.depth_key = (_node_key(config["depth_net"]), _node_key(config["backbone"]))
         self._depth_net: DepthNet | None = None
+
+    def _loaded(self) -> Backbone:
+        backbone: Backbone = _call("backbone", self._config["backbone"])
+        return backbone
 
     @property
     def depth_net(self) -> DepthNet:
@@ -543,8 +542,10 @@ class _Networks:
         return self._depth_net
 
     def _load(self) -> DepthNet:
-        net: DepthNet = _call("depth_net", self._depth_node)
-        net.share(self._exact)
+        net: DepthNet = _call("depth_net", self._config["depth_net"])
+        # In float32 whatever the losses compare: masks are made from its depth.
+        exact = self.backbone.precision == torch.float32
+        net.share(self.backbone if exact else self._loaded())
         return net
 
     def depth(self, image: Tensor) -> tuple[Tensor, str]:

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import sys
+from collections.abc import Callable
 
 import torch
 
@@ -20,18 +21,36 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the C library took it; others than glibc have no such setting.
     """
+    mallopt = _of_the_c_library("mallopt")
+    return mallopt is not None and bool(
+        mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, LARGEST)
+    )
+
+
+def give_back_freed_memory() -> bool:
+    """Give the system what is free at the moment, before work that needs other blocks than before.
+
+    Returns:
+        Whether the C library can; others than glibc have no such function.
+    """
+    malloc_trim = _of_the_c_library("malloc_trim")
+    return malloc_trim is not None and malloc_trim(0) >= 0
+
+
+def _of_the_c_library(name: str) -> Callable[..., int] | None:
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError):
-        return False
-    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, LARGEST))
+        return None
+    return found
 
 
 def release() -> None:
     """Give back what a run held: cycles of objects, and on a GPU the cache of its allocator."""
     gc.collect()
+    give_back_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -60,6 +60,7 @@ class Steady:
 
 
 Sums = dict[tuple[str, str], Tensor]
+AllSums = dict[tuple[str, str, str], Tensor]  # by the term's name and its own keys
 Part = Callable[[str, Tensor], Tensor]
 
 
@@ -76,7 +77,7 @@ class Summed(Steady, ABC):
         """The sums over the positions of a piece.
 
         Args:
-            features: {layer: (1, C, h, w)}, those of the piece.
+            features: {layer: (1, C, h, w)}, those of the piece, of some of the term's layers.
             part: takes a layer and what the whole picture has there to what the piece has of it.
         """
 
@@ -123,11 +124,12 @@ class ContentTerm(Summed):
     def sums(self, features: Features, part: Part = everything) -> Sums:
         """`losses.content_loss` by layer."""
         found: Sums = {}
-        for layer, target in self._target.items():
-            mask = self._mask.get(layer)
-            found["", layer] = losses.content_loss(
-                features[layer], part(layer, target), None if mask is None else part(layer, mask)
-            )
+        for layer, x in features.items():
+            if layer in self._target:
+                target, mask = part(layer, self._target[layer]), self._mask.get(layer)
+                if mask is not None:
+                    mask = part(layer, mask)
+                found["", layer] = losses.content_loss(x, target, mask)
         return found
 
     def values(self, sums: Sums) -> dict[str, Tensor]:
@@ -215,14 +217,13 @@ class StyleTerm(Summed):
     def sums(self, features: Features, part: Part = everything) -> Sums:
         """`losses.correlations` by style and layer; styles without a mask share "" there."""
         found: Sums = {}
-        for name, grams in self._grams.items():
-            for layer in grams:
-                squares = self._squares[name].get(layer)
-                if squares is not None:
-                    squares = part(layer, squares)
-                    found[name, layer] = losses.correlations(features[layer], squares)
-                elif ("", layer) not in found:
-                    found["", layer] = losses.correlations(features[layer])
+        for layer, x in features.items():
+            for squares in self._squares.values() if layer in self._sizes else ():
+                if layer not in squares and ("", layer) not in found:
+                    found["", layer] = losses.correlations(x)
+            for name, squares in self._squares.items():
+                if layer in squares:
+                    found[name, layer] = losses.correlations(x, part(layer, squares[layer]))
         return found
 
     def values(self, sums: Sums) -> dict[str, Tensor]:
@@ -384,12 +385,13 @@ class Objective:
         """
         if self._tiles:
             return self._piecewise(pastiche, step)
-        features = self._backbone.features(pastiche, self._layers)
-        return self._weighed(lambda term: term(pastiche, features), pastiche, step)
+        sums, features = self._sums(pastiche)
+        return self._weighed(sums, features, pastiche, step)
 
     def _weighed(
-        self, parts_of: Callable[[Term], dict[str, Tensor]], pastiche: Tensor, step: int | None
+        self, sums: AllSums, features: Features, pastiche: Tensor, step: int | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of all terms, and their values."""
         total = pastiche.new_zeros(())
         values: dict[str, Tensor] = {}
         for term in self._terms:
@@ -399,7 +401,11 @@ class Objective:
                 continue
             weight = factor * term.weight
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight != 0):
-                parts = parts_of(term)
+                if isinstance(term, Summed):
+                    own = {key[1:]: x for key, x in sums.items() if key[0] == term.name}
+                    parts = term.values(own)
+                else:
+                    parts = term(pastiche, features)
             if weight != 0:
                 total = total + weight * parts[term.name]
             self._latest[term.name] = {name: value.detach() for name, value in parts.items()}
@@ -409,21 +415,15 @@ class Objective:
     def _piecewise(self, pastiche: Tensor, step: int | None) -> tuple[Tensor, dict[str, Tensor]]:
         """The sums over all pieces; then, piece by piece again, their share of the gradient."""
         wants_gradient = torch.is_grad_enabled() and pastiche.requires_grad
-        sums: dict[tuple[str, str, str], Tensor] = {}
+        sums: AllSums = {}
         with torch.no_grad():
             for tile in self._tiles:
-                for key, value in self._sums(tile.pixels(pastiche), tile).items():
+                for key, value in self._sums(tile.pixels(pastiche), tile)[0].items():
                     sums[key] = sums[key] + value if key in sums else value
         whole = pastiche.detach().requires_grad_(wants_gradient)
         for value in sums.values():
             value.requires_grad_(wants_gradient)
-
-        def parts_of(term: Term) -> dict[str, Tensor]:
-            if not isinstance(term, Summed):
-                return term(whole, {})
-            return term.values({key[1:]: x for key, x in sums.items() if key[0] == term.name})
-
-        total, values = self._weighed(parts_of, pastiche, step)
+        total, values = self._weighed(sums, {}, whole, step)
         if not total.requires_grad:
             return total, values
         total.backward()
@@ -431,24 +431,28 @@ class Objective:
         slopes = {key: value.grad for key, value in sums.items() if value.grad is not None}
         for tile in self._tiles if slopes else ():
             pixels = tile.pixels(pastiche).detach().clone().requires_grad_()
-            found = self._sums(pixels, tile)
+            found, _ = self._sums(pixels, tile)
             torch.autograd.backward([found[key] for key in slopes], list(slopes.values()))
             assert pixels.grad is not None
             tile.pixels(gradient).add_(pixels.grad)
         return _Known.apply(pastiche, total.detach(), gradient), values
 
-    def _sums(self, pixels: Tensor, tile: Tile) -> dict[tuple[str, str, str], Tensor]:
-        """Every term's sums over a piece, by the term's name and its own keys."""
-        features = {
-            layer: tile.own(layer, x)
-            for layer, x in self._backbone.features(pixels, self._layers).items()
-        }
-        return {
-            (term.name, *key): value
-            for term in self._terms
-            if isinstance(term, Summed)
-            for key, value in term.sums(features, tile.part).items()
-        }
+    def _sums(self, pixels: Tensor, tile: Tile | None = None) -> tuple[AllSums, dict[str, Tensor]]:
+        """Every term's sums over a piece or all of a picture, and the features that others want."""
+        sums: AllSums = {}
+        kept: dict[str, Tensor] = {}
+        for layer, x in self._backbone.one_by_one(pixels, self._layers):
+            for term in self._terms:
+                if layer not in term.layers:
+                    continue
+                if not isinstance(term, Summed):
+                    kept[layer] = x
+                    continue
+                with torch.set_grad_enabled(torch.is_grad_enabled() and term.weight != 0):
+                    own = x if tile is None else tile.own(layer, x)
+                    found = term.sums({layer: own}, everything if tile is None else tile.part)
+                sums |= {(term.name, *key): value for key, value in found.items()}
+        return sums, kept
 
 
 class _Known(torch.autograd.Function):
@@ -485,12 +489,11 @@ def painting_grams(
     found: dict[str, Tensor] = {}
     with torch.no_grad():
         for tile in tiles:
-            features = backbone.features(tile.pixels(painting), layers)
-            for layer in layers:
-                one = losses.correlations(tile.own(layer, features[layer]))
+            for layer, x in backbone.one_by_one(tile.pixels(painting), layers):
+                one = losses.correlations(tile.own(layer, x))
                 found[layer] = found[layer] + one if layer in found else one
     areas = {layer: math.prod(backbone.size(layer, height, width)) for layer in layers}
-    return {layer: total / areas[layer] for layer, total in found.items()}
+    return {layer: found[layer] / areas[layer] for layer in areas}
 
 
 def sizes(features: Features) -> dict[str, tuple[int, int]]:

@@ -21,7 +21,7 @@ from src import config as configuration
 from src import sweep as sweeps
 from src.errors import InputError
 from src.lightning import LightningEnvironment, Trainer, quiet, seed_everything
-from src.memory import keep_freed_memory, release
+from src.memory import give_back_freed_memory, keep_freed_memory, release
 from src.run_folder import RunFolder, TermsFile
 from src.tracking import Clock, Identity, Pictures, ProgressBar, StopOnSignal, Terms, tracked
 
@@ -74,6 +74,7 @@ def _stylize(
     ) as tracker:
         resume = configuration.checkpoint(config["resume"])
         job = configuration.build(config)
+        give_back_freed_memory()  # pictures and targets were made of other blocks than steps are
         first = 0
         if resume is not None:
             first = configuration.check_checkpoint(resume, job.stylization, config["steps"])

@@ -448,6 +448,37 @@ def test_features_in_bfloat16_are_near_those_in_float32(vgg: Backbone) -> None:
     assert vgg.at(torch.float32) is vgg
 
 
+def test_features_come_one_by_one(vgg: Backbone) -> None:
+    ran = []
+    image = picture(40, 24)
+    found = vgg.one_by_one(image, ["relu2_1", "relu1_1"], lambda name, x: ran.append(name) or x)
+    assert next(found)[0] == "relu1_1"
+    assert ran == ["conv1_1", "relu1_1"]
+    layer, features = next(found)
+    assert layer == "relu2_1"
+    assert torch.equal(features, vgg.features(image, ["relu2_1"])["relu2_1"])
+    assert list(found) == []
+
+
+@pytest.mark.parametrize(("kernel", "ceil"), [(2, False), (3, True)])
+@pytest.mark.parametrize("size", [(8, 10), (9, 7)])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_max_pooling_is_torchs_and_keeps_no_table(
+    kernel: int, ceil: bool, size: tuple[int, int], precision: torch.dtype
+) -> None:
+    x = torch.randn(2, 3, *size).relu().to(precision).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.dtype) or t, lambda t: t):
+        ours = pool("max", kernel, ceil)(x)
+    torchs = nn.MaxPool2d(kernel, stride=2, ceil_mode=ceil)(x)
+    assert torch.equal(ours, torchs)
+    assert kept == [precision]
+    gradient = torch.randn_like(torchs)
+    (one,), (other,) = (torch.autograd.grad(y, x, gradient) for y in (ours, torchs))
+    assert torch.equal(one, other)
+
+
 def test_features_of_a_batch_are_those_of_each(vgg: Backbone) -> None:
     images = torch.rand(2, 3, 24, 32)
     together = vgg.features(images, ["relu2_1"])["relu2_1"]

@@ -1,7 +1,9 @@
 """Freed memory stays with the process."""
 
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +30,25 @@ def test_a_large_block_is_not_fetched_anew() -> None:
         for how in ("", "keep")
     }
     assert faults["keep"] < faults[""] / 10
+
+
+def rss() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a function of glibc")
+def test_freed_memory_goes_back_on_request() -> None:
+    script = """
+from tests.test_memory import rss
+from src.memory import give_back_freed_memory, keep_freed_memory
+import torch
+keep_freed_memory()
+block = torch.ones(2**25)  # 128 MB
+kept = torch.ones(2**20)  # behind it
+del block
+before = rss()
+assert give_back_freed_memory()
+print(before - rss())
+"""
+    found = subprocess.check_output([sys.executable, "-c", script])
+    assert int(found) > 100e6

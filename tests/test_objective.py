@@ -141,8 +141,8 @@ def test_one_pass_serves_all_terms(backbone: Backbone, monkeypatch: pytest.Monke
         ],
     )
     passes = []
-    original = backbone.features
-    monkeypatch.setattr(backbone, "features", lambda *a: passes.append(1) or original(*a))
+    original = backbone.one_by_one
+    monkeypatch.setattr(backbone, "one_by_one", lambda *a: passes.append(1) or original(*a))
     objective(picture(2))
     assert len(passes) == 1
 
@@ -266,16 +266,20 @@ def test_depth_network_reads_the_features_of_the_same_pass(
 ) -> None:
     net = TinyDepthNet("relu1")
     net.share(backbone)
-    passes = []
     whole = backbone.features
-    monkeypatch.setattr(
-        backbone, "features", lambda image, layers: passes.append(layers) or whole(image, layers)
-    )
     target = net.disparity(picture(0), whole(picture(0), ["relu1"]))
     content = whole(picture(0), ["relu2"])
+    passes = []
+    original = backbone.one_by_one
+    monkeypatch.setattr(
+        backbone,
+        "one_by_one",
+        lambda image, layers: passes.append(layers) or original(image, layers),
+    )
     objective = Objective(backbone, [ContentTerm(content, 1.0), DepthTerm(net, target, 1.0)])
     _, terms = objective(picture(2))
     assert passes == [["relu2", "relu1"]]
+    monkeypatch.undo()
     seen = net.disparity(picture(2), whole(picture(2), ["relu1"]))
     assert torch.equal(terms["depth"], losses.aligned_depth_loss(seen, target))
 

@@ -2,10 +2,12 @@
 
 import copy
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import InputError
@@ -175,12 +177,25 @@ class Backbone:
         Returns:
             {layer: (B, C, h, w)}, channels-last in memory, in `precision`.
         """
+        return dict(self.one_by_one(image, layers, change))
+
+    def one_by_one(
+        self,
+        image: Tensor,
+        layers: Sequence[str],
+        change: Callable[[str, Tensor], Tensor] | None = None,
+    ) -> Iterator[tuple[str, Tensor]]:
+        """`features` on the way, each as soon as it is there.
+
+        What is computed of a layer's before the next is asked for has its gradient computed late,
+        when the layer's own is due: until then nothing of it has to be kept.
+        """
         wanted = {self.layer(layer) for layer in layers}
         if not wanted:
-            return {}
+            return
         x = (image[:, self._channels] - self._mean) / self._std
         x = x.to(self.precision, memory_format=torch.channels_last)
-        found: dict[str, Tensor] = {}
+        left = set(wanted)
         previous = ""
         for name, module in zip(self.layers, self._modules, strict=True):
             # In place where nobody asked for what it overwrites.
@@ -190,10 +205,10 @@ class Backbone:
             if change is not None:
                 x = change(name, x)
             if name in wanted:
-                found[name] = x
-                if len(found) == len(wanted):
-                    break
-        return found
+                yield name, x
+                left.remove(name)
+                if not left:
+                    return
 
 
 def load(
@@ -244,6 +259,38 @@ def _window(module: nn.Module) -> _Window | None:
     return None
 
 
+class MaxPool(nn.MaxPool2d):
+    """Max pooling that does not keep where the maxima are, eight bytes a window, but looks again.
+
+    Its input is kept anyway, by the layer before it.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, h, w)."""
+        found: Tensor = _LooksAgain.apply(input, self.kernel_size, self.stride, self.ceil_mode)
+        return found
+
+
+class _LooksAgain(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, ceil: bool) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.window = kernel, stride, ceil
+        return F.max_pool2d(x, kernel, stride, ceil_mode=ceil)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        kernel, stride, ceil = ctx.window
+        _, places = F.max_pool2d(x, kernel, stride, ceil_mode=ceil, return_indices=True)
+        # Not torch.autograd.grad, whose first call imports sympy: two seconds.
+        found = torch.ops.aten.max_pool2d_with_indices_backward(
+            gradient, x, [kernel] * 2, [stride] * 2, [0, 0], [1, 1], ceil, places
+        )
+        return found, None, None, None
+
+
 def pool(kind: str, kernel: int, ceil: bool = False) -> nn.Module:
     """A pooling layer of stride 2.
 
@@ -253,8 +300,8 @@ def pool(kind: str, kernel: int, ceil: bool = False) -> nn.Module:
     Raises:
         InputError: a kind other than max and avg.
     """
-    kinds: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {
-        "max": nn.MaxPool2d,
+    kinds: dict[str, type[MaxPool] | type[nn.AvgPool2d]] = {
+        "max": MaxPool,
         "avg": nn.AvgPool2d,
     }
     if kind not in kinds:
