@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from src import weights
 from src.backbones import Backbone, squeezenet, squeezenet_caffe, vgg16, vgg19, vgg19_torchvision
+from src.backbones.chain import pool
 from src.errors import InputError
 
 KEY = "backbone.weights"
