@@ -52,6 +52,7 @@ OVER_NAIVE = {
 PEER_STEPS = 300
 CURVE = 10  # steps between two looks at the peer's loss, outside its clock
 SWEEP = 4  # jobs
+RUNS = 3  # of each command whose memory is measured
 CHANNELS = 256  # of the convolution that the machine's rate is measured with
 TILE = 512  # px, for the peak of memory that a run in tiles takes
 LARGE = (1024, 2048, 4096)  # px, long sides to be tried for `largest_picture`
@@ -59,8 +60,7 @@ LARGE = (1024, 2048, 4096)  # px, long sides to be tried for `largest_picture`
 
 def bare(backbone: Backbone, image: Tensor) -> Callable[[], None]:
     """One pass to the deepest layer and back to the pixels, and nothing else."""
-    features = backbone.features(image, [DEEPEST])[DEEPEST]
-    gradient = torch.randn_like(features)
+    gradient = torch.randn_like(backbone.features(image, [DEEPEST])[DEEPEST])
 
     def run() -> None:
         pixels = image.clone().requires_grad_()
@@ -126,7 +126,7 @@ class InTurn(Callback):
 
 
 class Race(Callback):
-    """Step by step the peer's turn and ours, each on its own clock.
+    """Step by step the peer's turn and ours, each on its own clock, both judged by the peer's loss.
 
     Args:
         peer: whose turn it is.
@@ -137,29 +137,24 @@ class Race(Callback):
         self._clock = 0.0
         self._began = 0.0
         self.peer_seconds = 0.0
-        self.ours: list[tuple[float, float]] = []  # seconds until our total was known, and it
+        self.ours: list[tuple[float, float]] = []  # seconds and loss after so many steps
         self.peers: list[tuple[float, float]] = []  # every `CURVE` steps
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """The peer's turn, outside our clock."""
+        """The peer's turn, outside our clock, and both losses, outside both."""
         began = time.perf_counter()
         if self._began:
             self._clock += began - self._began
+        picture = pl_module.get_parameter("pastiche").detach()
+        self.ours.append((self._clock, self._peer.loss(picture)))
         if batch_idx % CURVE == 0:
             self.peers.append((self.peer_seconds, self._peer.loss()))
-            began = time.perf_counter()
+        began = time.perf_counter()
         self._peer.step()
         self._began = time.perf_counter()
         self.peer_seconds += self._began - began
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Our total of the pastiche that this step began with."""
-        seconds = self._clock + time.perf_counter() - self._began
-        self.ours.append((seconds, float(outputs["loss"])))
 
 
 def built(*overrides: str) -> configuration.Job:
@@ -201,17 +196,19 @@ def like(peer_files: Mapping[str, Path], size: int) -> list[str]:
     return [*SAME_LOSS, *files, f"size={size}", f"style_size={size}"]
 
 
-def steps(size: int, rounds: int) -> dict[str, list[float]]:
+def steps(size: int, rounds: int, precision: str) -> dict[str, list[float]]:
     """Seconds of the bare network, of every objective, of the peer's and of our step, in turn.
 
     Args:
         size: long side in pixels.
         rounds: how many of each; the first three are left out.
+        precision: of all networks but the peer's, which knows float32 alone.
     """
-    jobs = {name: built(f"+experiment={name}", f"size={size}") for name in EXPERIMENTS}
+    given = (f"size={size}", f"precision={precision}")
+    jobs = {name: built(f"+experiment={name}", *given) for name in EXPERIMENTS}
     image = jobs["naive"].pictures["content"]
     naive = jobs["naive"].stylization.objective
-    others = {"bare": bare(vgg19(), image)} | {
+    others = {"bare": bare(vgg19().at(configuration.PRECISIONS[precision]), image)} | {
         name: evaluation(job.stylization.objective, image) for name, job in jobs.items()
     }
     others["monodepth2"] = with_depth(naive, untrained_monodepth2(), image)
@@ -265,10 +262,12 @@ def operations(run: Callable[[], None]) -> float:
     return float(counted.get_total_flops())
 
 
-def rate(rounds: int = 5) -> float:
-    """Floating-point operations per second in a wide convolution, float32, at best."""
-    image = torch.rand(1, CHANNELS, 130, 130).contiguous(memory_format=torch.channels_last)
-    kernel = torch.rand(CHANNELS, CHANNELS, 3, 3).contiguous(memory_format=torch.channels_last)
+def rate(precision: torch.dtype, rounds: int = 5) -> float:
+    """Floating-point operations per second in a wide convolution, at best."""
+    shapes = (1, CHANNELS, 130, 130), (CHANNELS, CHANNELS, 3, 3)
+    image, kernel = (
+        torch.rand(shape).to(precision, memory_format=torch.channels_last) for shape in shapes
+    )
     best = math.inf
     for _ in range(rounds):
         began = time.perf_counter()
@@ -309,18 +308,27 @@ def startup(rounds: int) -> tuple[list[float], list[float]]:
     return ours, theirs
 
 
-def peak_memory(size: int, count: int, tile: int) -> tuple[float, float, float]:
-    """Most memory in GB that a run of some steps takes: ours, ours in tiles, and the peer's."""
+def peak_memory(size: int, count: int, tile: int) -> dict[str, float]:
+    """Most memory in GB that a run of some steps takes: the median of a few, in turn.
+
+    It varies by some tenths of a GB from run to run, with how blocks fall in the heap.
+
+    Returns:
+        By "ours", "float32", "tiles", and "peer".
+    """
     with tempfile.TemporaryDirectory() as folder:
         files = pictures(size, Path(folder))
         ours = [*like(files, size), f"steps={count}", "tracking=off", f"output_dir={folder}"]
         peer = ["--content", str(files["content"]), "--styles", str(files["style"])]
         peer += ["--size", str(size), "--style-size", str(size), "--num-steps", str(count)]
-        return (
-            _run(["-m", "src.run", *ours, "tile=null"]),
-            _run(["-m", "src.run", *ours, f"tile={tile}"]),
-            _run(["-m", "pastiche", *peer, "--output", f"{folder}/out.png"]),
-        )
+        commands = {
+            "ours": ["-m", "src.run", *ours, "tile=null"],
+            "float32": ["-m", "src.run", *ours, "tile=null", "precision=float32"],
+            "tiles": ["-m", "src.run", *ours, f"tile={tile}"],
+            "peer": ["-m", "pastiche", *peer, "--output", f"{folder}/out.png"],
+        }
+        found = [{name: _run(command) for name, command in commands.items()} for _ in range(RUNS)]
+    return {name: median(one[name] for one in found) for name in commands}
 
 
 def largest_picture(sizes: Sequence[int]) -> int:
@@ -393,17 +401,25 @@ def main() -> None:
     figures: dict[str, float] = {}
     details: dict[str, Any] = {}
     rounds = {256: 6} if arguments.quick else {256: 40, 512: 20}
-    for size, count in rounds.items():
-        seconds = steps(size, count)
-        for name in ("bare", "step", "peer"):
-            figures[f"{name}_seconds_{size}"] = median(seconds[name])
-        figures[f"step_over_bare_{size}"] = ratio(seconds, "step", "bare")
-        figures[f"step_over_peer_{size}"] = ratio(seconds, "step", "peer")
-        work = operations(bare(vgg19(), torch.rand(1, 3, size * 3 // 4, size)))
-        figures[f"limit_seconds_{size}"] = work / rate()
-        for name, figure in OVER_NAIVE.items():
-            figures[figure] = figures[f"{figure}_{size}"] = ratio(seconds, name, "naive")
-        details[f"seconds_{size}"] = seconds
+    default = configuration.precision(configuration.compose("+experiment=naive"))
+    for precision, dtype in configuration.PRECISIONS.items():
+        if dtype != default and (arguments.quick or precision != "float32"):
+            continue
+        tail = "" if dtype == default else f"_{precision}"
+        for size, count in rounds.items():
+            seconds = steps(size, count, precision)
+            end = f"_{size}{tail}"
+            for name in ("bare", "step", "peer"):
+                figures[f"{name}_seconds{end}"] = median(seconds[name])
+            figures[f"step_over_bare{end}"] = ratio(seconds, "step", "bare")
+            figures[f"step_over_peer{end}"] = ratio(seconds, "step", "peer")
+            work = operations(bare(vgg19(), torch.rand(1, 3, size * 3 // 4, size)))
+            figures[f"limit_seconds{end}"] = work / rate(dtype)
+            for name, figure in OVER_NAIVE.items():
+                figures[f"{figure}{end}"] = ratio(seconds, name, "naive")
+                if not tail:
+                    figures[figure] = figures[f"{figure}{end}"]
+            details[f"seconds{end}"] = seconds
     ours, theirs = startup(1 if arguments.quick else 5)
     figures["startup_seconds"] = median(ours)
     figures["startup_over_peer"] = median(a / b for a, b in zip(ours, theirs, strict=True))
@@ -412,10 +428,10 @@ def main() -> None:
             found = time_to_peer(optimizer, 384, PEER_STEPS)
             details[f"time_to_peer_{optimizer}"] = found
             figures[f"time_to_peer_{optimizer}"] = found["ratio"]
-        whole, tiles, theirs_gb = peak_memory(1024, 5, TILE)
-        details["peak_memory_1024_gb"] = {"ours": whole, "tiles": tiles, "peer": theirs_gb}
-        figures["peak_memory_over_peer_1024"] = whole / theirs_gb
-        figures["peak_memory_tiles_over_peer_1024"] = tiles / theirs_gb
+        memory = details["peak_memory_1024_gb"] = peak_memory(1024, 5, TILE)
+        figures["peak_memory_over_peer_1024"] = memory["ours"] / memory["peer"]
+        for name in ("float32", "tiles"):
+            figures[f"peak_memory_{name}_over_peer_1024"] = memory[name] / memory["peer"]
         figures["sweep_job_seconds_256"] = sweep_job(256)
         figures["largest_picture"] = largest_picture(LARGE)
 
@@ -425,7 +441,13 @@ def main() -> None:
     Console().print(table)
     folder = RunFolder(Path(arguments.output_dir) / "bench" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
     device = f"cpu, {torch.get_num_threads()} threads"
-    report = {"device": device, "torch": torch.__version__, "figures": figures, "details": details}
+    report = {
+        "device": device,
+        "precision": str(default).removeprefix("torch."),
+        "torch": torch.__version__,
+        "figures": figures,
+        "details": details,
+    }
     folder.json("bench.json", report)
     if not arguments.quick:
         folder.text("bench.html", plot(details))

@@ -1,6 +1,7 @@
 """L-BFGS for a picture: coarse structure first, and no step that throws the picture away."""
 
 import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -56,7 +57,7 @@ class LBFGS(torch.optim.Optimizer):
         lr: float = 1.0,
         history_size: int = 20,
         smoothing: float = 1.0,
-        inside: float = 100.0,
+        inside: float = 0.0,
         where: Tensor | None = None,
     ) -> None:
         if not lr > 0:
@@ -73,6 +74,12 @@ class LBFGS(torch.optim.Optimizer):
         if [len(group["params"]) for group in self.param_groups] != [1]:
             raise ValueError("params: got several; expected one")
         self._where = where
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # of a checkpoint of an earlier release
+            group.setdefault("inside", 0.0)
+            group.setdefault("inside_weight", 0.0)
 
     # torch's may be left without a closure; here there is no step without an evaluation.
     @torch.no_grad()
@@ -105,7 +112,7 @@ class LBFGS(torch.optim.Optimizer):
             if curvature > LEAST_CURVATURE:
                 pairs.append((state["moved"], change, curvature))
                 del pairs[: -group["history_size"]]
-                if value > WORSE * state["value"]:
+                if value > WORSE * state.get("value", math.inf):
                     parameter.sub_(state["moved"])
                     gradient, value = state["gradient"], state["value"]
         moved = self._descent(gradient, pairs, group["smoothing"])

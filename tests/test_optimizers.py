@@ -17,7 +17,7 @@ Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 TORCHS: Make = partial(
     torch.optim.LBFGS, max_iter=1, history_size=4, tolerance_grad=0.0, tolerance_change=0.0
 )
-PLAIN: Make = partial(LBFGS, history_size=4, smoothing=0.0, inside=0.0)
+PLAIN: Make = partial(LBFGS, history_size=4, smoothing=0.0)
 
 
 def step(optimizer: torch.optim.Optimizer, loss: Loss, x: nn.Parameter) -> float:
@@ -68,7 +68,7 @@ def test_smoothing_is_a_change_of_variables(exponent: float) -> None:
 
     inverse = smooth(start, -exponent / 2)
     in_z = steps(PLAIN, lambda z: loss(smooth(z, exponent / 2)), inverse, 10)
-    in_x = steps(partial(LBFGS, history_size=4, smoothing=exponent, inside=0.0), loss, start, 10)
+    in_x = steps(partial(LBFGS, history_size=4, smoothing=exponent), loss, start, 10)
     for x, z in zip(in_x, in_z, strict=True):
         assert torch.allclose(x, smooth(z, exponent / 2), rtol=1e-7, atol=1e-9)
 
@@ -151,7 +151,7 @@ def test_a_rejected_first_pair_does_not_throw_the_picture_away() -> None:
     torchs = steps(TORCHS, loss, start, 30)
     assert max(float((b - a).abs().max()) for a, b in itertools.pairwise(torchs)) > 100
     for smoothing in (0.0, 1.0):
-        ours = steps(partial(LBFGS, smoothing=smoothing, inside=0.0), loss, start, 60)
+        ours = steps(partial(LBFGS, smoothing=smoothing), loss, start, 60)
         moved = [float((b - a).abs().max()) for a, b in itertools.pairwise(ours)]
         assert max(moved) <= LONGEST * (1 + 1e-6)
         assert torch.allclose(ours[-1], torch.full_like(start, 3.0), atol=0.05)
@@ -161,7 +161,7 @@ def test_what_it_remembers_of_a_shortened_step_is_the_step_it_made() -> None:
     start = torch.tensor([[300.0, 200.0]])
     weights = torch.tensor([1.0, 4.0])
     x = nn.Parameter(start.clone())
-    optimizer = LBFGS([x], smoothing=0.0, inside=0.0)
+    optimizer = LBFGS([x], smoothing=0.0)
     pictures = [x.detach().clone()]
     for _ in range(4):
         step(optimizer, lambda x: 0.5 * (weights * x**2).sum(), x)
@@ -186,10 +186,10 @@ def test_colours_stay_in_range_as_by_a_term_of_the_loss() -> None:
         return loss(x) + weight * (beyond**2).mean()
 
     ours = steps(partial(LBFGS, smoothing=0.0, inside=7.0), loss, start, 12)
-    theirs = steps(partial(LBFGS, smoothing=0.0, inside=0.0), with_term, start, 12)
+    theirs = steps(partial(LBFGS, smoothing=0.0), with_term, start, 12)
     for one, other in zip(ours, theirs, strict=True):
         assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
-    free = steps(partial(LBFGS, smoothing=0.0, inside=0.0), loss, start, 12)[-1]
+    free = steps(partial(LBFGS, smoothing=0.0), loss, start, 12)[-1]
     firm = steps(partial(LBFGS, smoothing=0.0, inside=100.0), loss, start, 60)[-1]
     assert torch.allclose(free, target, atol=1e-6)
     assert torch.allclose(firm, target.clamp(0, 1), atol=0.1)
@@ -212,7 +212,7 @@ def test_a_step_that_doubles_the_loss_is_taken_back() -> None:
         return (0.01 * x**2 - x + 10 + 1e3 * torch.relu(x - 0.5) ** 2).sum()
 
     x = nn.Parameter(torch.full((1, 1), 0.2))
-    optimizer = LBFGS([x], smoothing=0.0, inside=0.0)
+    optimizer = LBFGS([x], smoothing=0.0)
     pictures, values = [x.item()], []
     for _ in range(6):
         values.append(step(optimizer, loss, x))
@@ -240,16 +240,31 @@ def test_it_goes_on_from_its_state_bit_for_bit() -> None:
     start = torch.rand(1, 3, 5, 6)
     loss = bowl(start)
     first = nn.Parameter(start.clone())
-    one = LBFGS([first], history_size=3)
+    one = LBFGS([first], history_size=3, inside=10.0)
     for _ in range(5):
         step(one, loss, first)
     second = nn.Parameter(first.detach().clone())
-    other = LBFGS([second], history_size=3)
+    other = LBFGS([second], history_size=3, inside=10.0)
     other.load_state_dict(copy.deepcopy(one.state_dict()))
     for _ in range(4):
         step(one, loss, first)
         step(other, loss, second)
     assert torch.equal(first, second)
+
+
+def test_it_goes_on_from_the_state_of_an_earlier_release() -> None:
+    start = torch.rand(1, 3, 5, 6)
+    loss = bowl(start)
+    x = nn.Parameter(start.clone())
+    optimizer = LBFGS([x], inside=100.0)
+    for _ in range(3):
+        step(optimizer, loss, x)
+    state = copy.deepcopy(optimizer.state_dict())
+    del state["param_groups"][0]["inside"], state["param_groups"][0]["inside_weight"]
+    del state["state"][0]["value"]
+    other = LBFGS([x], inside=100.0)
+    other.load_state_dict(state)
+    assert step(other, loss, x) >= step(other, loss, x)
 
 
 @pytest.mark.parametrize(
