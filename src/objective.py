@@ -217,13 +217,13 @@ class StyleTerm(Summed):
     def sums(self, features: Features, part: Part = everything) -> Sums:
         """`losses.correlations` by style and layer; styles without a mask share "" there."""
         found: Sums = {}
-        for layer, x in features.items():
-            for squares in self._squares.values() if layer in self._sizes else ():
-                if layer not in squares and ("", layer) not in found:
-                    found["", layer] = losses.correlations(x)
+        for layer in features.keys() & self._sizes.keys():
             for name, squares in self._squares.items():
                 if layer in squares:
-                    found[name, layer] = losses.correlations(x, part(layer, squares[layer]))
+                    weights = part(layer, squares[layer])
+                    found[name, layer] = losses.correlations(features[layer], weights)
+                elif ("", layer) not in found:
+                    found["", layer] = losses.correlations(features[layer])
         return found
 
     def values(self, sums: Sums) -> dict[str, Tensor]:
