@@ -15,6 +15,7 @@ from typing import Any
 import hydra
 import torch
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
@@ -130,8 +131,14 @@ def cores(wanted: int = -1) -> int:
 
 def compose(*overrides: str) -> Config:
     """The resolved configuration of a command line, for other commands than run's."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return resolve(hydra.compose("config", list(overrides)))
+    hydras = GlobalHydra.instance()
+    running = hydras.hydra  # that of a run which measures itself
+    hydras.clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return resolve(hydra.compose("config", list(overrides)))
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def depth_network(name: str, weights: str | None = None, key: str = "depth_net") -> DepthNet:

@@ -271,6 +271,13 @@ def test_the_command_and_its_repetition_from_config_yaml(tmp_path: Path) -> None
     assert summary(repeated)["config_hash"] == summary(folder)["config_hash"]
 
 
+def test_the_command_measures_its_pastiche_on_request(tmp_path: Path) -> None:
+    arguments = ["+experiment=naive", *SMALL_ARGS, "evaluate=true", f"output_dir={tmp_path}"]
+    code, _, err = finished(command(*arguments))
+    assert code == 0, err
+    assert (the_run(tmp_path) / "metrics.json").exists()
+
+
 def test_an_error_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) -> None:
     arguments = ["+experiment=naive", "content=nobody.jpg", f"output_dir={tmp_path}", *SMALL]
     code, out, err = finished(command(*arguments))
