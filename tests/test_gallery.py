@@ -458,7 +458,7 @@ def test_the_front_is_of_pictures_to_click(sweep: Path, visit: Any) -> None:
     page.select_option("#scatter-colour", "tv")
     page.check("#scatter-log")
     page.wait_for_selector("#scatter-plot .colorbar, #scatter-plot .cbbg", state="attached")
-    assert page.evaluate("document.getElementById('scatter-plot').layout.xaxis.type") == "log"
+    page.wait_for_function("document.getElementById('scatter-plot').layout.xaxis.type === 'log'")
     page.click("#front button >> nth=0")
     assert page.is_visible("#viewer")
 
