@@ -2,7 +2,9 @@
 
 Machines are noisy, so everything is measured in turn, step by step, inside one fit: the bare
 network, the objectives without and with masks and depth, the peer's step, and the program's own
-step with Lightning, the terms and the progress bar.
+step with Lightning, the terms and the progress bar. Beside a figure stands its limit: what it
+would be if convolutions and matrix products ran at the best rate that the machine was seen to have,
+and nothing else took time.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -29,6 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from src import config as configuration
 from src import images
 from src.backbones import Backbone, vgg19
+from src.config import PRECISIONS
 from src.depth_nets import DepthNet
 from src.depth_nets.monodepth2 import Monodepth2, Network
 from src.lightning import Callback, LightningModule, Trainer, quiet
@@ -41,13 +44,15 @@ from src.tracking import NoTracker, ProgressBar, Terms
 
 DEEPEST = "relu5_1"
 EXPERIMENTS = ("naive", "masked_style", "masked_content", "two_styles", "depth_loss")
-# What an evaluation of an experiment's objective over the naive one's is called in bench.json.
-OVER_NAIVE = {
-    "masked_style": "masked_style_over_naive",
-    "masked_content": "masked_content_over_naive",
-    "two_styles": "two_styles_over_naive",
-    "depth_loss": "depth_head_over_naive",
-    "monodepth2": "monodepth2_over_naive",
+# What is timed over what, by the figure's name in bench.json.
+RATIOS = {
+    "step_over_bare": ("step", "bare"),
+    "step_over_peer": ("step", "peer"),
+    "masked_style_over_naive": ("masked_style", "naive"),
+    "masked_content_over_naive": ("masked_content", "naive"),
+    "two_styles_over_naive": ("two_styles", "naive"),
+    "depth_head_over_naive": ("depth_loss", "naive"),
+    "monodepth2_over_naive": ("monodepth2", "naive"),
 }
 PEER_STEPS = 300
 CURVE = 10  # steps between two looks at the peer's loss, outside its clock
@@ -196,28 +201,42 @@ def like(peer_files: Mapping[str, Path], size: int) -> list[str]:
     return [*SAME_LOSS, *files, f"size={size}", f"style_size={size}"]
 
 
-def steps(size: int, rounds: int, precision: str) -> dict[str, list[float]]:
-    """Seconds of the bare network, of every objective, of the peer's and of our step, in turn.
+class Timed(NamedTuple):
+    """Pieces of work by name: how long each took in every round, and what it has to compute.
+
+    Attributes:
+        seconds: one number a round.
+        operations: see `operations`.
+    """
+
+    seconds: dict[str, list[float]]
+    operations: dict[str, float]
+
+
+def steps(size: int, rounds: int, precision: str) -> Timed:
+    """The bare network, every objective with its gradient, the peer's step and ours, in turn.
 
     Args:
         size: long side in pixels.
-        rounds: how many of each; the first three are left out.
-        precision: of all networks but the peer's, which knows float32 alone.
+        rounds: how many of each; three more come first and are left out.
+        precision: of all networks but Monodepth2 and the peer's, which know float32 alone.
     """
     given = (f"size={size}", f"precision={precision}")
     jobs = {name: built(f"+experiment={name}", *given) for name in EXPERIMENTS}
     image = jobs["naive"].pictures["content"]
     naive = jobs["naive"].stylization.objective
-    others = {"bare": bare(vgg19().at(configuration.PRECISIONS[precision]), image)} | {
+    others = {"bare": bare(vgg19().at(PRECISIONS[precision]), image)} | {
         name: evaluation(job.stylization.objective, image) for name, job in jobs.items()
     }
     others["monodepth2"] = with_depth(naive, untrained_monodepth2(), image)
     with tempfile.TemporaryDirectory() as folder:
         files = pictures(size, Path(folder))
         others["peer"] = Peer(files["content"], files["style"], "lbfgs").step
+        work = {name: operations(run) for name, run in others.items()}
     in_turn = InTurn(others)
     fit(jobs["naive"].stylization, rounds + 4, in_turn)
-    return {name: values[3 : 3 + rounds] for name, values in in_turn.seconds.items()}
+    seconds = {name: values[3 : 3 + rounds] for name, values in in_turn.seconds.items()}
+    return Timed(seconds, work | {"step": work["naive"]})
 
 
 def time_to_peer(optimizer: str, size: int, count: int) -> dict[str, Any]:
@@ -255,6 +274,9 @@ def time_to_peer(optimizer: str, size: int, count: int) -> dict[str, Any]:
     }
 
 
+Figures = dict[str, float]
+
+
 def operations(run: Callable[[], None]) -> float:
     """Floating-point operations of some work, its matrix products and convolutions alone."""
     with FlopCounterMode(display=False) as counted:
@@ -274,6 +296,26 @@ def rate(precision: torch.dtype, rounds: int = 5) -> float:
         functional.conv2d(image, kernel)
         best = min(best, time.perf_counter() - began)
     return 2 * CHANNELS**2 * 9 * 128**2 / best
+
+
+def figures_of(timed: Timed, rates: Mapping[str, float], end: str) -> tuple[Figures, Figures]:
+    """What times become in bench.json: medians and ratios, and the limit of each.
+
+    Args:
+        timed: see `steps`.
+        rates: operations per second at best, of ours and of the peer's.
+        end: of the figures' names.
+    """
+    seconds, work = timed
+    least = {
+        name: count / rates["peer" if name == "peer" else "ours"] for name, count in work.items()
+    }
+    figures = {f"{name}_seconds{end}": median(values) for name, values in seconds.items()}
+    limits = {f"{name}_seconds{end}": least[name] for name in seconds}
+    for figure, (of, to) in RATIOS.items():
+        figures[figure + end] = ratio(seconds, of, to)
+        limits[figure + end] = least[of] / least[to]
+    return figures, limits
 
 
 def sweep_job(size: int) -> float:
@@ -398,28 +440,25 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
 
-    figures: dict[str, float] = {}
+    figures: Figures = {}
+    limits: Figures = {}
     details: dict[str, Any] = {}
     rounds = {256: 6} if arguments.quick else {256: 40, 512: 20}
     default = configuration.precision(configuration.compose("+experiment=naive"))
-    for precision, dtype in configuration.PRECISIONS.items():
-        if dtype != default and (arguments.quick or precision != "float32"):
-            continue
-        tail = "" if dtype == default else f"_{precision}"
+    for precision in [default] if arguments.quick else dict.fromkeys([default, "float32"]):
+        tail = "" if precision == default else f"_{precision}"
         for size, count in rounds.items():
-            seconds = steps(size, count, precision)
+            timed = steps(size, count, precision)
+            rates = {"ours": rate(PRECISIONS[precision]), "peer": rate(torch.float32)}
             end = f"_{size}{tail}"
-            for name in ("bare", "step", "peer"):
-                figures[f"{name}_seconds{end}"] = median(seconds[name])
-            figures[f"step_over_bare{end}"] = ratio(seconds, "step", "bare")
-            figures[f"step_over_peer{end}"] = ratio(seconds, "step", "peer")
-            work = operations(bare(vgg19(), torch.rand(1, 3, size * 3 // 4, size)))
-            figures[f"limit_seconds{end}"] = work / rate(dtype)
-            for name, figure in OVER_NAIVE.items():
-                figures[f"{figure}{end}"] = ratio(seconds, name, "naive")
-                if not tail:
-                    figures[figure] = figures[f"{figure}{end}"]
-            details[f"seconds{end}"] = seconds
+            found, least = figures_of(timed, rates, end)
+            figures |= found
+            limits |= least
+            if not tail:  # the larger size stands for both
+                figures |= {
+                    name: found[name + end] for name, (_, to) in RATIOS.items() if to == "naive"
+                }
+            details[f"steps{end}"] = {**timed._asdict(), "operations_per_second": rates}
     ours, theirs = startup(1 if arguments.quick else 5)
     figures["startup_seconds"] = median(ours)
     figures["startup_over_peer"] = median(a / b for a, b in zip(ours, theirs, strict=True))
@@ -435,17 +474,18 @@ def main() -> None:
         figures["sweep_job_seconds_256"] = sweep_job(256)
         figures["largest_picture"] = largest_picture(LARGE)
 
-    table = Table("figure", "value")
+    table = Table("figure", "value", "limit")
     for name, value in figures.items():
-        table.add_row(name, f"{value:.4g}")
+        table.add_row(name, f"{value:.4g}", f"{limits[name]:.4g}" if name in limits else "")
     Console().print(table)
     folder = RunFolder(Path(arguments.output_dir) / "bench" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
     device = f"cpu, {torch.get_num_threads()} threads"
     report = {
         "device": device,
-        "precision": str(default).removeprefix("torch."),
+        "precision": default,
         "torch": torch.__version__,
         "figures": figures,
+        "limits": limits,
         "details": details,
     }
     folder.json("bench.json", report)

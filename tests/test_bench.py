@@ -72,10 +72,32 @@ def test_the_rate_is_that_of_a_processor() -> None:
 
 @pytest.mark.parametrize("precision", config.PRECISIONS)
 def test_steps_are_timed_in_turn(precision: str) -> None:
-    seconds = bench.steps(SIZE, 2, precision)
+    seconds, work = bench.steps(SIZE, 2, precision)
     assert set(seconds) == {"bare", "step", "peer", *bench.EXPERIMENTS, "monodepth2"}
     assert all(len(values) == 2 and min(values) > 0 for values in seconds.values())
-    assert set(bench.OVER_NAIVE) <= set(seconds)
+    assert set(work) == set(seconds)
+    assert {name for pair in bench.RATIOS.values() for name in pair} <= set(work)
+    assert work["step"] == work["naive"]
+    # Beside the network itself: Gram matrices of five layers forward and back, see docs.
+    assert work["naive"] / work["bare"] == pytest.approx(1.05, abs=0.01)
+    assert work["naive"] < work["masked_style"] * 1.01 < work["two_styles"]
+    assert work["peer"] == pytest.approx(work["naive"], rel=0.1)
+
+
+def test_every_ratio_stands_beside_its_limit() -> None:
+    names = {name for pair in bench.RATIOS.values() for name in pair}
+    timed = bench.Timed(
+        {name: [4.0, 2.0, 3.0] for name in names} | {"peer": [6.0, 8.0, 6.0]},
+        {name: 100.0 for name in names} | {"naive": 80.0, "peer": 300.0},
+    )
+    figures, limits = bench.figures_of(timed, {"ours": 50.0, "peer": 60.0}, "_8")
+    assert set(figures) == set(limits)
+    assert {name.removesuffix("_8") for name in figures} > set(bench.RATIOS)
+    assert (figures["peer_seconds_8"], limits["peer_seconds_8"]) == (6, 5)
+    assert (figures["naive_seconds_8"], limits["naive_seconds_8"]) == (3, 1.6)
+    assert figures["step_over_peer_8"] == 0.5  # the median of 4/6, 2/8, 3/6
+    assert limits["step_over_peer_8"] == pytest.approx(0.4)
+    assert limits["masked_style_over_naive_8"] == pytest.approx(1.25)
 
 
 def test_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
