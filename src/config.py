@@ -52,6 +52,8 @@ from src.stylization import STARTS, Level, Stylization, starting_picture
 from src.tiles import cut, features
 from src.tracking import Identity
 
+Config = dict[str, Any]
+
 PROJECT = Path(__file__).resolve().parent.parent
 CONF = PROJECT / "conf"
 # For the files in conf/ and sweeps/, which would otherwise have to be started from one folder.
@@ -66,7 +68,7 @@ TILE = 1024  # px
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DEPTH_BESIDE_TILES = 512  # px, long side of what a depth network then sees
 # What runs of earlier releases did, by keys that their config.yaml does not have.
-EARLIER = {
+EARLIER: Config = {
     "tile": None,
     "precision": "float32",
     "levels": {"count": 1, "factor": 2.0, "steps": 40},
@@ -84,8 +86,6 @@ WITHOUT_EFFECT = (
     "resume",
     "objectives",
 )
-
-Config = dict[str, Any]
 
 # The jobs of a sweep differ in little; what several have in common is made by the first of them.
 HOME = torch.device("cpu")  # where targets are computed; a run takes them to its device
@@ -252,7 +252,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def config_hash(config: Config) -> str:
     """Twelve hexadecimal digits that are equal for configurations that make the same pastiche."""
+    config = {**EARLIER, **config}
     kept = {key: value for key, value in config.items() if key not in WITHOUT_EFFECT}
+    kept["precision"] = precision(config)  # `auto` is not the same on every machine
     if config["levels"]["count"] == 1:
         del kept["levels"]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
@@ -529,17 +531,14 @@ class _Networks:
     """The networks of a configuration; the depth network is loaded where it is first asked for."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
-        self.key = (_node_key(config["backbone"]), precision(config))
+        node, computes_in = config["backbone"], precision(config)
+        self.key = (_node_key(node), computes_in)
         self.backbone: Backbone = SHARED.get(
-            "backbone", self.key, lambda: self._loaded().at(precision(config))
+            "backbone", self.key, lambda: _call("backbone", node).at(PRECISIONS[computes_in])
         ).to(HOME)
-        self.depth_key = (_node_key(config["depth_net"]), _node_key(config["backbone"]))
+        self.depth_key = (_node_key(config["depth_net"]), _node_key(node))
+        self._depth_node = config["depth_net"]
         self._depth_net: DepthNet | None = None
-
-    def _loaded(self) -> Backbone:
-        backbone: Backbone = _call("backbone", self._config["backbone"])
-        return backbone
 
     @property
     def depth_net(self) -> DepthNet:
@@ -549,10 +548,8 @@ class _Networks:
         return self._depth_net
 
     def _load(self) -> DepthNet:
-        net: DepthNet = _call("depth_net", self._config["depth_net"])
-        # In float32 whatever the losses compare: masks are made from its depth.
-        exact = self.backbone.precision == torch.float32
-        net.share(self.backbone if exact else self._loaded())
+        net: DepthNet = _call("depth_net", self._depth_node)
+        net.share(self.backbone)
         return net
 
     def depth(self, image: Tensor) -> tuple[Tensor, str]:
@@ -601,17 +598,19 @@ def _tile(config: Config, image: Tensor) -> int:
     return TILE if config["tile"] == "auto" else int(config["tile"])
 
 
-def precision(config: Config) -> torch.dtype:
-    """What the network computes in; `auto` leaves float32 only where that was seen to pay."""
-    name = config["precision"]
+def precision(config: Config) -> str:
+    """What the network computes in, of `PRECISIONS`.
+
+    `auto` leaves float32 only where that was seen to pay (docs/performance.md).
+    """
+    name = str(config["precision"])
     if name != "auto":
-        return PRECISIONS[name]
+        return name
     accelerator = config["trainer"].get("accelerator", "auto")
     if accelerator != "cpu" and (accelerator != "auto" or torch.accelerator.is_available()):
-        return torch.float32
+        return "float32"
     can = torch.cpu.get_capabilities()
-    made_for_it = can.get("avx512_bf16") or can.get("amx_bf16")
-    return torch.bfloat16 if made_for_it else torch.float32
+    return "bfloat16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
 
 
 def _depth_side(wanted: int | None, height: int, width: int, in_tiles: bool) -> int | None:

@@ -63,11 +63,10 @@ def _import_lean() -> None:
 if "pytorch_lightning" not in sys.modules:
     _import_lean()
 
-# The placeholders come first, so all of these stand below code.
-import pytorch_lightning  # noqa: E402
-from pytorch_lightning import Callback, LightningModule, Trainer  # noqa: E402
-from pytorch_lightning.plugins.environments import LightningEnvironment  # noqa: E402
-from pytorch_lightning.utilities.types import STEP_OUTPUT  # noqa: E402
+import pytorch_lightning  # noqa: E402  below code: the placeholders have to be there first
+from pytorch_lightning import Callback, LightningModule, Trainer  # noqa: E402  likewise
+from pytorch_lightning.plugins.environments import LightningEnvironment  # noqa: E402  likewise
+from pytorch_lightning.utilities.types import STEP_OUTPUT  # noqa: E402  likewise
 
 __all__ = [
     "STEP_OUTPUT",

@@ -72,6 +72,8 @@ def everything(layer: str, x: Tensor) -> Tensor:
 class Summed(Steady, ABC):
     """A term made of sums over positions, so that a picture may come in pieces."""
 
+    layers: Sequence[str]
+
     @abstractmethod
     def sums(self, features: Features, part: Part = everything) -> Sums:
         """The sums over the positions of a piece.
@@ -87,7 +89,7 @@ class Summed(Steady, ABC):
 
     def __call__(self, pastiche: Tensor, features: Features) -> dict[str, Tensor]:
         """Its unweighted value under its own name, and its parts, for the report only."""
-        return self.values(self.sums(features))
+        return self.values(self.sums({layer: features[layer] for layer in self.layers}))
 
 
 class ContentTerm(Summed):
@@ -125,11 +127,10 @@ class ContentTerm(Summed):
         """`losses.content_loss` by layer."""
         found: Sums = {}
         for layer, x in features.items():
-            if layer in self._target:
-                target, mask = part(layer, self._target[layer]), self._mask.get(layer)
-                if mask is not None:
-                    mask = part(layer, mask)
-                found["", layer] = losses.content_loss(x, target, mask)
+            target, mask = part(layer, self._target[layer]), self._mask.get(layer)
+            if mask is not None:
+                mask = part(layer, mask)
+            found["", layer] = losses.content_loss(x, target, mask)
         return found
 
     def values(self, sums: Sums) -> dict[str, Tensor]:
@@ -217,13 +218,12 @@ class StyleTerm(Summed):
     def sums(self, features: Features, part: Part = everything) -> Sums:
         """`losses.correlations` by style and layer; styles without a mask share "" there."""
         found: Sums = {}
-        for layer in features.keys() & self._sizes.keys():
+        for layer, x in features.items():
             for name, squares in self._squares.items():
                 if layer in squares:
-                    weights = part(layer, squares[layer])
-                    found[name, layer] = losses.correlations(features[layer], weights)
+                    found[name, layer] = losses.correlations(x, part(layer, squares[layer]))
                 elif ("", layer) not in found:
-                    found["", layer] = losses.correlations(features[layer])
+                    found["", layer] = losses.correlations(x)
         return found
 
     def values(self, sums: Sums) -> dict[str, Tensor]:

@@ -32,17 +32,17 @@ class LBFGS(torch.optim.Optimizer):
     doubles the loss is taken back once it is seen, and the next goes from where it began, with what
     it told about the curvature.
 
-    Colours are kept in [0, 1], where they have to be in a file: the mean squared distance from it
-    counts as loss. Clipped in the end instead, a few saturated pixels are most of what is left of
-    the style loss.
+    Colours are kept in [0, 1], where they have to be in a file, by a quadratic penalty (Nocedal and
+    Wright 2006, section 17.1): the mean squared distance from it counts as loss. Clipped in the end
+    instead, a few saturated pixels are most of what is left of the style loss.
 
     Args:
         params: one parameter, (..., H, W).
         lr: the length of a step, as a share of the one that the memory asks for.
         history_size: past steps that it remembers, each twice the picture's memory.
         smoothing: exponent by which coarse structure goes first, see `smooth`.
-        inside: how strongly [0, 1] holds: so many times the first loss is the weight of the mean
-            squared distance from it. 0: not at all.
+        range_penalty: how strongly [0, 1] holds: so many times the first loss is the weight of the
+            mean squared distance from it. 0: not at all.
         where: (1, 1, H, W) in [0, 1], where it does: what lies outside is to stay as it is, and the
             neighbours' colours must not spread to it. Of another size than the parameter's it is
             resampled. None: everywhere.
@@ -57,7 +57,7 @@ class LBFGS(torch.optim.Optimizer):
         lr: float = 1.0,
         history_size: int = 20,
         smoothing: float = 1.0,
-        inside: float = 0.0,
+        range_penalty: float = 0.0,
         where: Tensor | None = None,
     ) -> None:
         if not lr > 0:
@@ -66,11 +66,16 @@ class LBFGS(torch.optim.Optimizer):
             raise ValueError(f"history_size: got {history_size}; expected 1 or more")
         if not smoothing >= 0:
             raise ValueError(f"smoothing: got {smoothing}; expected 0 or more")
-        if not inside >= 0:
-            raise ValueError(f"inside: got {inside}; expected 0 or more")
-        defaults = {"lr": lr, "history_size": history_size, "smoothing": smoothing}
-        # The weight is in a group, not in the state: it outlives a fresh start.
-        super().__init__(params, {**defaults, "inside": inside, "inside_weight": None})
+        if not range_penalty >= 0:
+            raise ValueError(f"range_penalty: got {range_penalty}; expected 0 or more")
+        defaults = {
+            "lr": lr,
+            "history_size": history_size,
+            "smoothing": smoothing,
+            "range_penalty": range_penalty,
+            "range_weight": None,  # not in the state: it outlives a fresh start
+        }
+        super().__init__(params, defaults)
         if [len(group["params"]) for group in self.param_groups] != [1]:
             raise ValueError("params: got several; expected one")
         self._where = where
@@ -78,8 +83,8 @@ class LBFGS(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:  # of a checkpoint of an earlier release
-            group.setdefault("inside", 0.0)
-            group.setdefault("inside_weight", 0.0)
+            group.setdefault("range_penalty", 0.0)
+            group.setdefault("range_weight", 0.0)
 
     # torch's may be left without a closure; here there is no step without an evaluation.
     @torch.no_grad()
@@ -99,10 +104,10 @@ class LBFGS(torch.optim.Optimizer):
         assert parameter.grad is not None
         state = self.state[parameter]
         value = float(loss)
-        if group["inside_weight"] is None:
-            group["inside_weight"] = group["inside"] * value
+        if group["range_weight"] is None:
+            group["range_weight"] = group["range_penalty"] * value
         outside = parameter - parameter.clamp(0, 1)
-        weight = group["inside_weight"] / parameter.numel()
+        weight = group["range_weight"] / parameter.numel()
         value += weight * float(outside.square().sum())
         gradient = parameter.grad + 2 * weight * outside
         pairs: list[Pair] = state.setdefault("pairs", [])
@@ -112,6 +117,7 @@ class LBFGS(torch.optim.Optimizer):
             if curvature > LEAST_CURVATURE:
                 pairs.append((state["moved"], change, curvature))
                 del pairs[: -group["history_size"]]
+                # Without a new pair the same step would follow from the same place.
                 if value > WORSE * state.get("value", math.inf):
                     parameter.sub_(state["moved"])
                     gradient, value = state["gradient"], state["value"]

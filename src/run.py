@@ -123,7 +123,7 @@ def _stylize(
             "seconds_per_step": clock.seconds_per_step,
             "startup_seconds": None if clock.first_step is None else clock.first_step - began,
             "device": str(trainer.strategy.root_device),
-            "precision": str(configuration.precision(config)).removeprefix("torch."),
+            "precision": configuration.precision(config),
             "size": list(picture.shape[-2:]),
             "seed": config["seed"],
             "backbone": str(config["backbone"]["_target_"]).rpartition(".")[2],

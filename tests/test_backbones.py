@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from src import weights
 from src.backbones import Backbone, squeezenet, squeezenet_caffe, vgg16, vgg19, vgg19_torchvision
-from src.backbones.chain import pool
+from src.backbones.chain import MaxPool
 from src.errors import InputError
 
 KEY = "backbone.weights"
@@ -461,18 +461,20 @@ def test_features_come_one_by_one(vgg: Backbone) -> None:
     assert list(found) == []
 
 
-@pytest.mark.parametrize(("kernel", "ceil"), [(2, False), (3, True)])
+@pytest.mark.parametrize(
+    ("kernel", "ceil", "padding"), [(2, False, 0), (3, True, 0), (3, False, 1)]
+)
 @pytest.mark.parametrize("size", [(8, 10), (9, 7)])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_max_pooling_is_torchs_and_keeps_no_table(
-    kernel: int, ceil: bool, size: tuple[int, int], precision: torch.dtype
+    kernel: int, ceil: bool, padding: int, size: tuple[int, int], precision: torch.dtype
 ) -> None:
     x = torch.randn(2, 3, *size).relu().to(precision).contiguous(memory_format=torch.channels_last)
     x.requires_grad_()
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.dtype) or t, lambda t: t):
-        ours = pool("max", kernel, ceil)(x)
-    torchs = nn.MaxPool2d(kernel, stride=2, ceil_mode=ceil)(x)
+        ours = MaxPool(kernel, stride=2, padding=padding, ceil_mode=ceil)(x)
+    torchs = nn.MaxPool2d(kernel, stride=2, padding=padding, ceil_mode=ceil)(x)
     assert torch.equal(ours, torchs)
     assert kept == [precision]
     gradient = torch.randn_like(torchs)

@@ -267,7 +267,10 @@ BAD = [
     ("loss.depth.size=0", r"^loss.depth.size: got 0; expected a whole number, 1 or more"),
     ("tile=0", r"^tile: got 0; expected a whole number, 1 or more"),
     ("precision=half", r"^precision: got .half.; expected one of auto, float32, bfloat16"),
-    ("optimizer.inside=-1", r"^optimizer: got .* \(inside: got -1; expected 0 or more\)"),
+    (
+        "optimizer.range_penalty=-1",
+        r"^optimizer: got .* \(range_penalty: got -1; expected 0 or more\)",
+    ),
     ("tile=small", r"^tile: got 'small'; expected a whole number"),
     ("optimizer.smoothing=-1", r"^optimizer: got .* \(smoothing: got -1; expected 0 or more\)"),
     ("loss.depth.every=2", r"^loss.depth.every: got 2; expected 1, or optimizer=adam"),
@@ -551,26 +554,29 @@ def test_a_checkpoint_must_have_the_size_of_its_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("has", "accelerator", "gpu", "found"),
     [
-        ({"avx512_bf16": True}, "auto", False, torch.bfloat16),
-        ({"avx512_bf16": False, "amx_bf16": True}, "cpu", True, torch.bfloat16),
-        ({"avx2": True}, "auto", False, torch.float32),
-        ({"avx512_bf16": True}, "auto", True, torch.float32),
-        ({"avx512_bf16": True}, "gpu", True, torch.float32),
+        ({"avx512_bf16": True}, "auto", False, "bfloat16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "cpu", True, "bfloat16"),
+        ({"avx2": True}, "auto", False, "float32"),
+        ({"avx512_bf16": True}, "auto", True, "float32"),
+        ({"avx512_bf16": True}, "gpu", True, "float32"),
     ],
 )
 def test_bfloat16_comes_by_itself_where_the_processor_is_made_for_it(
     has: dict[str, bool],
     accelerator: str,
     gpu: bool,
-    found: torch.dtype,
+    found: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: gpu)
     config = composed("+experiment=naive", f"trainer.accelerator={accelerator}")
     assert configuration.precision(config) == found
-    for name, wanted in configuration.PRECISIONS.items():
-        assert configuration.precision({**config, "precision": name}) == wanted
+    for name in configuration.PRECISIONS:
+        assert configuration.precision({**config, "precision": name}) == name
+    assert config_hash(config) == config_hash({**config, "precision": found})
+    other = "float32" if found == "bfloat16" else "bfloat16"
+    assert config_hash(config) != config_hash({**config, "precision": other})
 
 
 def test_a_run_in_bfloat16_compares_with_targets_in_bfloat16(photo: Path) -> None:
@@ -606,8 +612,10 @@ def test_configurations_of_earlier_releases_do_what_they_did() -> None:
     OmegaConf.set_struct(cfg, False)
     del cfg["tile"], cfg["precision"], cfg["levels"], cfg["loss"]["depth"]["size"]
     found = resolve(cfg)
-    assert configuration.precision(found) == torch.float32
+    assert configuration.precision(found) == "float32"
     assert found["tile"] is None
+    without = {key: found[key] for key in found.keys() - {"tile", "precision", "levels"}}
+    assert config_hash(without) == config_hash(found)
     assert found["levels"]["count"] == 1
     assert build(found).stylization.objective is not None
     assert resolve(compose("+experiment=naive", "tile=64", "precision=auto"))["tile"] == 64

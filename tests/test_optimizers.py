@@ -185,12 +185,12 @@ def test_colours_stay_in_range_as_by_a_term_of_the_loss() -> None:
         beyond = torch.relu(x - 1) + torch.relu(-x)
         return loss(x) + weight * (beyond**2).mean()
 
-    ours = steps(partial(LBFGS, smoothing=0.0, inside=7.0), loss, start, 12)
+    ours = steps(partial(LBFGS, smoothing=0.0, range_penalty=7.0), loss, start, 12)
     theirs = steps(partial(LBFGS, smoothing=0.0), with_term, start, 12)
     for one, other in zip(ours, theirs, strict=True):
         assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
     free = steps(partial(LBFGS, smoothing=0.0), loss, start, 12)[-1]
-    firm = steps(partial(LBFGS, smoothing=0.0, inside=100.0), loss, start, 60)[-1]
+    firm = steps(partial(LBFGS, smoothing=0.0, range_penalty=100.0), loss, start, 60)[-1]
     assert torch.allclose(free, target, atol=1e-6)
     assert torch.allclose(firm, target.clamp(0, 1), atol=0.1)
     assert float((firm - firm.clamp(0, 1)).abs().max()) < 0.02
@@ -198,11 +198,11 @@ def test_colours_stay_in_range_as_by_a_term_of_the_loss() -> None:
 
 def test_the_range_weighs_as_much_after_a_fresh_start() -> None:
     x = nn.Parameter(torch.rand(1, 1, 4, 4))
-    optimizer = LBFGS([x], inside=3.0)
+    optimizer = LBFGS([x], range_penalty=3.0)
     first = step(optimizer, bowl(x.detach()), x)
     start_afresh(optimizer)
     step(optimizer, bowl(x.detach()), x)
-    assert optimizer.param_groups[0]["inside_weight"] == pytest.approx(3 * first)
+    assert optimizer.param_groups[0]["range_weight"] == pytest.approx(3 * first)
 
 
 def test_a_step_that_doubles_the_loss_is_taken_back() -> None:
@@ -240,11 +240,11 @@ def test_it_goes_on_from_its_state_bit_for_bit() -> None:
     start = torch.rand(1, 3, 5, 6)
     loss = bowl(start)
     first = nn.Parameter(start.clone())
-    one = LBFGS([first], history_size=3, inside=10.0)
+    one = LBFGS([first], history_size=3, range_penalty=10.0)
     for _ in range(5):
         step(one, loss, first)
     second = nn.Parameter(first.detach().clone())
-    other = LBFGS([second], history_size=3, inside=10.0)
+    other = LBFGS([second], history_size=3, range_penalty=10.0)
     other.load_state_dict(copy.deepcopy(one.state_dict()))
     for _ in range(4):
         step(one, loss, first)
@@ -256,13 +256,13 @@ def test_it_goes_on_from_the_state_of_an_earlier_release() -> None:
     start = torch.rand(1, 3, 5, 6)
     loss = bowl(start)
     x = nn.Parameter(start.clone())
-    optimizer = LBFGS([x], inside=100.0)
+    optimizer = LBFGS([x], range_penalty=100.0)
     for _ in range(3):
         step(optimizer, loss, x)
     state = copy.deepcopy(optimizer.state_dict())
-    del state["param_groups"][0]["inside"], state["param_groups"][0]["inside_weight"]
+    del state["param_groups"][0]["range_penalty"], state["param_groups"][0]["range_weight"]
     del state["state"][0]["value"]
-    other = LBFGS([x], inside=100.0)
+    other = LBFGS([x], range_penalty=100.0)
     other.load_state_dict(state)
     assert step(other, loss, x) >= step(other, loss, x)
 
@@ -273,7 +273,7 @@ def test_it_goes_on_from_the_state_of_an_earlier_release() -> None:
         ({"lr": 0.0}, "lr: got 0.0; expected more than 0"),
         ({"history_size": 0}, "history_size: got 0; expected 1 or more"),
         ({"smoothing": -1.0}, "smoothing: got -1.0; expected 0 or more"),
-        ({"inside": -1.0}, "inside: got -1.0; expected 0 or more"),
+        ({"range_penalty": -1.0}, "range_penalty: got -1.0; expected 0 or more"),
     ],
 )
 def test_numbers_out_of_range_are_refused(settings: dict[str, float], text: str) -> None:

@@ -17,7 +17,7 @@ from src.tracking import save_checkpoint
 from tests.running import tiny_backbone
 
 ADAM = partial(torch.optim.Adam, lr=0.05)
-LBFGS = partial(optimizers.LBFGS, history_size=5, inside=100.0)
+LBFGS = partial(optimizers.LBFGS, history_size=5, range_penalty=100.0)
 # Nothing of the first size's loss in what follows.
 FREE_LBFGS = partial(optimizers.LBFGS, history_size=5)
 

@@ -267,28 +267,32 @@ class MaxPool(nn.MaxPool2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, h, w)."""
-        found: Tensor = _LooksAgain.apply(input, self.kernel_size, self.stride, self.ceil_mode)
+        found: Tensor = _LooksAgain.apply(
+            input, self.kernel_size, self.stride, self.padding, self.ceil_mode
+        )
         return found
 
 
 class _LooksAgain(torch.autograd.Function):
+    """Max pooling, (B, C, H, W) to (B, C, h, w), of square windows."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, ceil: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: int, ceil: bool) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.window = kernel, stride, ceil
-        return F.max_pool2d(x, kernel, stride, ceil_mode=ceil)
+        ctx.window = kernel, stride, padding, ceil
+        return F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        kernel, stride, ceil = ctx.window
-        _, places = F.max_pool2d(x, kernel, stride, ceil_mode=ceil, return_indices=True)
+        kernel, stride, padding, ceil = ctx.window
+        _, places = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil, return_indices=True)
         # Not torch.autograd.grad, whose first call imports sympy: two seconds.
         found = torch.ops.aten.max_pool2d_with_indices_backward(
-            gradient, x, [kernel] * 2, [stride] * 2, [0, 0], [1, 1], ceil, places
+            gradient, x, [kernel], [stride], [padding], [1], ceil, places
         )
-        return found, None, None, None
+        return found, None, None, None, None
 
 
 def pool(kind: str, kernel: int, ceil: bool = False) -> nn.Module:

@@ -125,10 +125,13 @@ class VGGHead(DepthNet):
         self._own: Backbone | None = None  # for pictures whose features it is not given
 
     def share(self, backbone: Backbone) -> None:
-        """Read the features of this network if it is the one that the head was trained on."""
+        """Read the features of this network if it is the one that the head was trained on.
+
+        By itself the head looks in float32 alone: masks are made from what it sees then.
+        """
         fits = backbone.name == OXFORD
         self.layers = list(LAYERS) if fits else []
-        self._own = backbone if fits else None
+        self._own = backbone if fits and backbone.precision == torch.float32 else None
 
     def disparity(self, image: Tensor, features: Mapping[str, Tensor]) -> Tensor:
         """Disparity of a picture.
