@@ -51,8 +51,8 @@ class _Gram(torch.autograd.Function):
     """sum_k w_k F_ik F_jk for F (B, C, H, W) and w (B, 1, H, W) or None; (B, C, C).
 
     Float32 or finer whatever F is; the gradient is as fine as F. Written out because the gradient,
-    (dG + dG^T) w F, then costs one product, where autograd would spend two. On CPUs both go over a
-    few rows at a time, so that neither w F nor features made finer leave the cache.
+    (dG + dG^T) F w, then costs one product, where autograd would spend two. On CPUs the sum goes
+    over a few rows at a time, so that neither w F nor features made finer leave the cache.
     """
 
     @staticmethod
@@ -72,12 +72,10 @@ class _Gram(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         features, weights = ctx.saved_tensors
         symmetric = (gradient + gradient.transpose(1, 2)).to(features.dtype)
-        found = torch.empty_like(features)
         with torch.autocast(features.device.type, enabled=False):
-            for i, rows in _pieces(features):
-                some = features[i, :, rows]
-                weighted = some if weights is None else some * weights[i, :, rows].to(some.dtype)
-                found[i, :, rows] = _mixed(symmetric[i], weighted)
+            found = _mixed(symmetric, features)
+        if weights is not None:
+            found *= weights.to(found.dtype)
         return found, None
 
 
@@ -104,7 +102,8 @@ def _mixed(matrix: Tensor, x: Tensor) -> Tensor:
     """sum_j m_ij x_jk, (B, C, H, W)."""
     if not _by_convolution(x):
         return torch.einsum("bij,bjhw->bihw", matrix, x)
-    return F.conv2d(x, matrix[0][..., None, None])
+    found = [F.conv2d(one, m[..., None, None]) for one, m in zip(x.split(1), matrix, strict=True)]
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def _by_convolution(x: Tensor) -> bool:
