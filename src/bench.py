@@ -29,7 +29,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from src import config as configuration
-from src import images
+from src import images, jobs
 from src.backbones import Backbone, vgg19
 from src.config import PRECISIONS
 from src.depth_nets import DepthNet
@@ -162,9 +162,9 @@ class Race(Callback):
         self.peer_seconds += self._began - began
 
 
-def built(*overrides: str) -> configuration.Job:
+def built(*overrides: str) -> jobs.Job:
     """A run, as the command would build it."""
-    return configuration.build(configuration.compose(*overrides))
+    return jobs.build(configuration.compose(*overrides))
 
 
 def fit(stylization: Stylization, steps: int, *callbacks: Callback) -> None:
@@ -222,11 +222,11 @@ def steps(size: int, rounds: int, precision: str) -> Timed:
         precision: of all networks but Monodepth2 and the peer's, which know float32 alone.
     """
     given = (f"size={size}", f"precision={precision}")
-    jobs = {name: built(f"+experiment={name}", *given) for name in EXPERIMENTS}
-    image = jobs["naive"].pictures["content"]
-    naive = jobs["naive"].stylization.objective
+    made = {name: built(f"+experiment={name}", *given) for name in EXPERIMENTS}
+    image = made["naive"].pictures["content"]
+    naive = made["naive"].stylization.objective
     others = {"bare": bare(vgg19().at(PRECISIONS[precision]), image)} | {
-        name: evaluation(job.stylization.objective, image) for name, job in jobs.items()
+        name: evaluation(job.stylization.objective, image) for name, job in made.items()
     }
     others["monodepth2"] = with_depth(naive, untrained_monodepth2(), image)
     with tempfile.TemporaryDirectory() as folder:
@@ -234,7 +234,7 @@ def steps(size: int, rounds: int, precision: str) -> Timed:
         others["peer"] = Peer(files["content"], files["style"], "lbfgs").step
         work = {name: operations(run) for name, run in others.items()}
     in_turn = InTurn(others)
-    fit(jobs["naive"].stylization, rounds + 4, in_turn)
+    fit(made["naive"].stylization, rounds + 4, in_turn)
     seconds = {name: values[3 : 3 + rounds] for name, values in in_turn.seconds.items()}
     return Timed(seconds, work | {"step": work["naive"]})
 
@@ -325,8 +325,8 @@ def sweep_job(size: int) -> float:
         weights = ",".join(f"{1e8 * (i + 1):g}" for i in range(SWEEP))
         varied = f"loss.style.weight={weights}"
         _run(["-m", "src.run", "-m", *given, varied, f"output_dir={folder}"])
-        jobs = [json.loads(f.read_text()) for f in sorted(Path(folder).rglob("summary.json"))]
-    return median(job["seconds"] for job in jobs[1:])
+        summaries = [json.loads(f.read_text()) for f in sorted(Path(folder).rglob("summary.json"))]
+    return median(job["seconds"] for job in summaries[1:])
 
 
 def startup(rounds: int) -> tuple[list[float], list[float]]:

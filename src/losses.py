@@ -48,34 +48,33 @@ PIECE = 2**19  # values of features that a product takes at once on a CPU: what 
 
 
 class _Gram(torch.autograd.Function):
-    """sum_k w_k F_ik F_jk for F (B, C, H, W) and w (B, 1, H, W) or None; (B, C, C).
+    """sum_k (m F)_ik (m F)_jk for F (B, C, H, W) and m (B, 1, H, W) or None; (B, C, C).
 
     Float32 or finer whatever F is; the gradient is as fine as F. Written out because the gradient,
-    (dG + dG^T) F w, then costs one product, where autograd would spend two. On CPUs the sum goes
-    over a few rows at a time, so that neither w F nor features made finer leave the cache.
+    (dG + dG^T) F m^2, then costs one product, where autograd would spend two. On CPUs the sum goes
+    over a few rows at a time, so that neither masked features nor finer ones leave the cache.
     """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weights: Tensor | None) -> Tensor:
-        ctx.save_for_backward(features, weights)
+    def forward(ctx: Any, features: Tensor, mask: Tensor | None) -> Tensor:
+        ctx.save_for_backward(features, mask)
         batch, channels = features.shape[:2]
         found = features.new_zeros((batch, channels, channels), dtype=_fuller(features))
         with torch.autocast(features.device.type, enabled=False):  # it would go back to half
             for i, rows in _pieces(features):
-                some = _full(features[i, :, rows])
-                weighted = some if weights is None else some * weights[i, :, rows]
-                found[i] += _outer(weighted, some)
+                some = features[i, :, rows]
+                found[i] += _outer(_full(some) if mask is None else some * mask[i, :, rows])
         return found
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        features, weights = ctx.saved_tensors
+        features, mask = ctx.saved_tensors
         symmetric = (gradient + gradient.transpose(1, 2)).to(features.dtype)
         with torch.autocast(features.device.type, enabled=False):
             found = _mixed(symmetric, features)
-        if weights is not None:
-            found *= weights.to(found.dtype)
+        if mask is not None:
+            found *= mask.square().to(found.dtype)
         return found, None
 
 
@@ -91,11 +90,11 @@ def _pieces(features: Tensor) -> Iterator[tuple[slice, slice]]:
             yield slice(i, i + 1), slice(first, first + step)
 
 
-def _outer(a: Tensor, b: Tensor) -> Tensor:
-    """sum_k a_ik b_jk, (B, C, C)."""
-    if not _by_convolution(a):
-        return torch.einsum("bihw,bjhw->bij", a, b)
-    return conv2d_weight(b, (b.shape[1], a.shape[1], 1, 1), a).flatten(2).permute(2, 0, 1)
+def _outer(x: Tensor) -> Tensor:
+    """sum_k x_ik x_jk, (B, C, C)."""
+    if not _by_convolution(x):
+        return torch.einsum("bihw,bjhw->bij", x, x)
+    return conv2d_weight(x, (x.shape[1], x.shape[1], 1, 1), x).flatten(2).permute(2, 0, 1)
 
 
 def _mixed(matrix: Tensor, x: Tensor) -> Tensor:
@@ -115,19 +114,19 @@ def _by_convolution(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
 
 
-def correlations(features: Tensor, weights: Tensor | None = None) -> Tensor:
-    """sum_k w_k F_ik F_jk: what Gram matrices are made of, a sum over positions.
+def correlations(features: Tensor, mask: Tensor | None = None) -> Tensor:
+    """sum_k (mask F)_ik (mask F)_jk: what Gram matrices are made of, a sum over positions.
 
     Args:
         features: F, (B, C, H, W).
-        weights: w, (B, 1, H, W), constants; None weighs every position by 1.
+        mask: (B, 1, H, W), a constant: no gradient flows to it; None weighs every position by 1.
 
     Returns:
         (B, C, C), symmetric, float32 or finer.
     """
-    if weights is not None:
-        weights = weights.to(_fuller(features)).expand(features.shape[0], -1, -1, -1)
-    return _Gram.apply(features, weights)
+    if mask is not None:
+        mask = mask.detach().to(_fuller(features)).expand(features.shape[0], -1, -1, -1)
+    return _Gram.apply(features, mask)
 
 
 def gram_divisor(mask: Tensor, normalizer: Normalizer = "mean_square") -> Tensor:
@@ -177,8 +176,8 @@ def gram_matrix(
     _check(normalizer)
     if mask is None:
         return correlations(features) / (features.shape[-2] * features.shape[-1])
-    mask = mask.detach().to(_full(features).dtype)
-    return correlations(features, mask.square()) / gram_divisor(mask, normalizer)
+    mask = mask.detach().to(_fuller(features))
+    return correlations(features, mask) / gram_divisor(mask, normalizer)
 
 
 def _check(normalizer: str) -> None:

@@ -29,7 +29,7 @@ REDUCTIONS: tuple[Reduction, ...] = ("sum", "mean")
 
 
 class Term(Protocol):
-    """One term of the loss. A new one is a class with these five and a line in `config.py`.
+    """One term of the loss. A new one is a class with these five and a line in `jobs.py`.
 
     Attributes:
         name: its column in terms.csv.
@@ -187,14 +187,13 @@ class StyleTerm(Summed):
         self._sizes = {layer: feature_sizes[layer] for layer in self.layers}
         self._weights = {name: style.weight for name, style in styles.items()}
         self._grams = {name: dict(style.grams) for name, style in styles.items()}
-        found = {
+        self._masks = {
             name: at_layers(style.mask, self._sizes, f"styles.{name}.mask")
             for name, style in styles.items()
         }
-        self._squares = {n: {la: m.square() for la, m in of.items()} for n, of in found.items()}
         self._divisors = {
             name: {la: losses.gram_divisor(mask, normalizer) for la, mask in of.items()}
-            for name, of in found.items()
+            for name, of in self._masks.items()
         }
 
     @staticmethod
@@ -212,16 +211,16 @@ class StyleTerm(Summed):
     def to(self, device: torch.device) -> None:
         """Move the targets to a device."""
         self._grams = {name: _moved(grams, device) for name, grams in self._grams.items()}
-        self._squares = {name: _moved(of, device) for name, of in self._squares.items()}
+        self._masks = {name: _moved(of, device) for name, of in self._masks.items()}
         self._divisors = {name: _moved(of, device) for name, of in self._divisors.items()}
 
     def sums(self, features: Features, part: Part = everything) -> Sums:
         """`losses.correlations` by style and layer; styles without a mask share "" there."""
         found: Sums = {}
         for layer, x in features.items():
-            for name, squares in self._squares.items():
-                if layer in squares:
-                    found[name, layer] = losses.correlations(x, part(layer, squares[layer]))
+            for name, of in self._masks.items():
+                if layer in of:
+                    found[name, layer] = losses.correlations(x, part(layer, of[layer]))
                 elif ("", layer) not in found:
                     found["", layer] = losses.correlations(x)
         return found

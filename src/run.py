@@ -17,6 +17,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from src import checkpoints, jobs
 from src import config as configuration
 from src import sweep as sweeps
 from src.errors import InputError
@@ -72,12 +73,12 @@ def _stylize(
     with tracked(
         str(where["mode"]), folder.path, identity, config, where["project"], where["entity"]
     ) as tracker:
-        resume = configuration.checkpoint(config["resume"])
-        job = configuration.build(config)
+        resume = checkpoints.find(config["resume"])
+        job = jobs.build(config)
         give_back_freed_memory()  # pictures and targets were made of other blocks than steps are
         first = 0
         if resume is not None:
-            first = configuration.check_checkpoint(resume, job.stylization, config["steps"])
+            first = checkpoints.check(resume, job.stylization, config["steps"])
         clock = Clock()
         progress = ProgressBar(config["name"])
         earlier = None if resume is None else resume.parent / "terms.csv"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src import bench, config
+from src import bench, config, jobs
 from src.peer import Peer
 
 SIZE = 48
@@ -23,7 +23,7 @@ def test_our_objective_with_the_peers_weights_is_the_peers_loss(
     precision: str, within: float, files: dict[str, Path]
 ) -> None:
     settings = [*bench.like(files, SIZE), f"precision={precision}"]
-    ours = config.build(config.compose(*settings, "init=noise", "tracking=off")).stylization
+    ours = jobs.build(config.compose(*settings, "init=noise", "tracking=off")).stylization
     picture = ours.pastiche.detach()
     peer = Peer(files["content"], files["style"], "adam")
     assert float(ours.terms()[0]) == pytest.approx(peer.loss(picture), rel=within)

@@ -9,12 +9,13 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
+from src import checkpoints, jobs, masks, weights
 from src import config as configuration
-from src import masks, weights
 from src.backbones import chain
-from src.config import CONF, build, config_hash, experiments, identify, resolve
+from src.config import CONF, config_hash, experiments, identify, resolve
 from src.errors import InputError
 from src.images import resize
+from src.jobs import build
 from src.optimizers import LBFGS
 from src.weights import State
 from tests import monodepth2_files
@@ -30,7 +31,7 @@ def composed(*overrides: str) -> dict[str, Any]:
     return resolve(compose(*SMALL, *overrides))
 
 
-def job(*overrides: str) -> configuration.Job:
+def job(*overrides: str) -> jobs.Job:
     return build(composed(*overrides))
 
 
@@ -462,19 +463,19 @@ def test_names_in_a_sweep_are_short() -> None:
 def test_a_checkpoint_must_fit(tmp_path: Path) -> None:
     made = job("+experiment=naive")
     with pytest.raises(InputError, match=r"^resume: got .*, where no checkpoint is"):
-        configuration.checkpoint(str(tmp_path))
+        checkpoints.find(str(tmp_path))
     file = tmp_path / "last.ckpt"
     file.write_bytes(b"no")
     with pytest.raises(InputError, match=r"^resume: got .* not a run's checkpoint"):
-        configuration.check_checkpoint(file, made.stylization, 10)
+        checkpoints.check(file, made.stylization, 10)
     torch.save({"state_dict": {"pastiche": torch.zeros(1, 3, 4, 5)}, "global_step": 5}, file)
     with pytest.raises(InputError, match=r"^resume: got a pastiche of 5 x 4 pixels; expected 48"):
-        configuration.check_checkpoint(file, made.stylization, 10)
+        checkpoints.check(file, made.stylization, 10)
     state = {"pastiche": torch.zeros(made.stylization.pastiche.shape)}
     torch.save({"state_dict": state, "global_step": 5}, file)
     with pytest.raises(InputError, match=r"^steps: got 5; expected more than the 5 steps"):
-        configuration.check_checkpoint(file, made.stylization, 5)
-    assert configuration.check_checkpoint(file, made.stylization, 6) == 5
+        checkpoints.check(file, made.stylization, 5)
+    assert checkpoints.check(file, made.stylization, 6) == 5
 
 
 def optimizer_where(*overrides: str) -> torch.Tensor | None:
@@ -496,14 +497,14 @@ def test_the_optimizer_smooths_where_a_style_goes() -> None:
 
 def test_tiles_come_by_themselves_with_large_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     cuts = []
-    monkeypatch.setattr(configuration, "TILE", 32)
-    inside = configuration.cut
+    monkeypatch.setattr(jobs, "TILE", 32)
+    inside = jobs.cut
     monkeypatch.setattr(
-        configuration, "cut", lambda *given: cuts.append(len(inside(*given))) or inside(*given)
+        jobs, "cut", lambda *given: cuts.append(len(inside(*given))) or inside(*given)
     )
     job("+experiment=naive")
     assert set(cuts) == {1}
-    monkeypatch.setattr(configuration, "LARGEST_AT_ONCE", 1)
+    monkeypatch.setattr(jobs, "LARGEST_AT_ONCE", 1)
     cuts.clear()
     job("+experiment=naive", "tile=null")
     assert set(cuts) == {1}
@@ -523,8 +524,8 @@ def test_a_depth_network_sees_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(TinyDepthNet, "disparity", disparity)
     for given, side in (("loss.depth.size=24", 24), ("tile=16", 48), ("tile=null", 48)):
         sizes.clear()
-        monkeypatch.setattr(configuration, "DEPTH_BESIDE_TILES", 48)
-        configuration.SHARED.clear()
+        monkeypatch.setattr(jobs, "DEPTH_BESIDE_TILES", 48)
+        jobs.SHARED.clear()
         made = job("+experiment=depth_loss", given, *TINY_DEPTH).stylization
         total, _ = made.objective(made.pastiche)
         total.backward()
@@ -544,11 +545,11 @@ def test_a_checkpoint_must_have_the_size_of_its_step(tmp_path: Path) -> None:
     coarse, fine = torch.zeros(1, 3, 16, 24), torch.zeros(1, 3, 32, 48)
     for step, right, wrong in ((3, coarse, fine), (4, coarse, fine), (5, fine, coarse)):
         torch.save({"state_dict": {"pastiche": right}, "global_step": step}, file)
-        assert configuration.check_checkpoint(file, made, 9) == step
+        assert checkpoints.check(file, made, 9) == step
         torch.save({"state_dict": {"pastiche": wrong}, "global_step": step}, file)
         size = f"{right.shape[-1]} x {right.shape[-2]}, as .* levels make it after {step} steps"
         with pytest.raises(InputError, match=f"^resume: .* expected {size}"):
-            configuration.check_checkpoint(file, made, 9)
+            checkpoints.check(file, made, 9)
 
 
 @pytest.mark.parametrize(

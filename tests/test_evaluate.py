@@ -14,7 +14,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
-from src import config as configuration
+from src import jobs
 from src.backbones import vgg19
 from src.config import compose as composed
 from src.config import config_hash
@@ -53,7 +53,7 @@ def tiny_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     def network(name: str, weights: str | None = None, key: str = "") -> TinyDepthNet:
         return TinyDepthNet()
 
-    monkeypatch.setattr(configuration, "depth_network", network)
+    monkeypatch.setattr(jobs, "depth_network", network)
 
 
 def numbers(folder: Path) -> dict:
@@ -514,7 +514,7 @@ def test_a_run_that_cannot_be_measured_is_done_all_the_same(
     def missing(name: str, weights: str | None = None, key: str = "") -> None:
         raise InputError("depth_net.weights", "nothing", "a file")
 
-    monkeypatch.setattr(configuration, "depth_network", missing)
+    monkeypatch.setattr(jobs, "depth_network", missing)
     run(tmp_path, "+experiment=naive", *SMALL, "evaluate=true")
     assert (tmp_path / "summary.json").exists()
     assert not (tmp_path / "metrics.json").exists()

@@ -14,12 +14,13 @@ from PIL import Image
 from rich.console import Console
 
 from src import config as configuration
+from src import jobs
 from src.backbones import vgg19
-from src.config import depth_network
 from src.errors import InputError
 from src.evaluate import benchmark
 from src.images import save_png
 from src.inputs import Scene
+from src.jobs import depth_network
 from src.paper import __main__ as command
 from src.paper import figures, measure, page, plan, timing
 from src.paper.claims import CLAIMS, VERDICTS, Verdict, decide
@@ -436,7 +437,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         raise InputError("style", f"'{name}', which is not on this machine", "a network, once")
 
     monkeypatch.setattr(plan, "load_network", network)
-    monkeypatch.setattr(configuration, "depth_network", depth_net)
+    monkeypatch.setattr(jobs, "depth_network", depth_net)
     monkeypatch.setattr(plan, "load_style", painting)
     monkeypatch.setattr(plan, "prepared_file", lambda: None)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src import config
+from src import jobs
 from src.sharing import Shelf, stamp
 from tests.running import TINY_DEPTH, pastiche, run
 
@@ -62,7 +62,7 @@ SETTINGS = ("+experiment=masked_style", "init=noise", "seed=3")
 
 
 def test_a_job_after_others_is_the_job_alone_bit_for_bit(tmp_path: Path) -> None:
-    config.SHARED.clear()
+    jobs.SHARED.clear()
     alone = run(tmp_path / "alone", *SETTINGS)
     for number, other in enumerate(
         (
@@ -78,7 +78,7 @@ def test_a_job_after_others_is_the_job_alone_bit_for_bit(tmp_path: Path) -> None
 
 def test_nothing_of_a_run_is_changed_by_it(tmp_path: Path) -> None:
     def kept() -> list[torch.Tensor]:
-        shelves = config.SHARED._kept
+        shelves = jobs.SHARED._kept
         scenes, paintings = shelves["scene"].values(), shelves["painting"].values()
         features = [f for made in shelves["features"].values() for f in made.values()]
         grams = [g for made in shelves["grams"].values() for g in made.values()]
@@ -90,7 +90,7 @@ def test_nothing_of_a_run_is_changed_by_it(tmp_path: Path) -> None:
             *grams,
         ]
 
-    config.SHARED.clear()
+    jobs.SHARED.clear()
     run(tmp_path / "first", *SETTINGS)
     before = [tensor.clone() for tensor in kept()]
     assert len(before) == 2 + 1 + 1 + 5
@@ -103,15 +103,15 @@ def test_nothing_of_a_run_is_changed_by_it(tmp_path: Path) -> None:
 def test_the_network_and_the_pictures_are_loaded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config.SHARED.clear()
+    jobs.SHARED.clear()
     run(tmp_path / "first", *SETTINGS)
 
     def not_again(*_: object, **__: object) -> None:
         raise AssertionError("loaded a second time")
 
-    for name in ("src.backbones.vgg19", "src.config.load_scene", "src.config.load_style"):
+    for name in ("src.backbones.vgg19", "src.jobs.load_scene", "src.jobs.load_style"):
         monkeypatch.setattr(name, not_again)
-    monkeypatch.setattr("src.config.painting_grams", not_again)
+    monkeypatch.setattr("src.jobs.painting_grams", not_again)
     run(tmp_path / "second", *SETTINGS, "loss.style.weight=1e8", "mask.slope=5")
 
 
@@ -132,7 +132,7 @@ def test_a_changed_painting_is_read_again(tmp_path: Path) -> None:
 def test_three_sizes_and_three_styles_share_what_a_sweep_has_in_common(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config.SHARED.clear()
+    jobs.SHARED.clear()
     levels = ("levels.count=3", "levels.factor=1.2", "levels.steps=1", "loss.depth.weight=1")
     styles = ("+experiment=two_styles", "+styles.mid.path=ink", "+mask@styles.mid.mask=band")
     settings = (*styles, *levels, *TINY_DEPTH, "size=96", "steps=4")
@@ -141,7 +141,7 @@ def test_three_sizes_and_three_styles_share_what_a_sweep_has_in_common(
     def not_again(*_: object, **__: object) -> None:
         raise AssertionError("made a second time")
 
-    for name in ("src.config.painting_grams", "src.config.features", "src.config.load_scene"):
+    for name in ("src.jobs.painting_grams", "src.jobs.features", "src.jobs.load_scene"):
         monkeypatch.setattr(name, not_again)
     second = run(tmp_path / "second", *settings, "loss.style.weight=1e8")
     third = run(tmp_path / "third", *settings)

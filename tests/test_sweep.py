@@ -17,7 +17,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
-from src import config, sweep
+from src import config, jobs, sweep
 from src.errors import InputError
 from src.run import main
 from tests.running import SMALL, TINY_DEPTH, compose, summary
@@ -110,7 +110,7 @@ def test_a_file_begins_with_its_command_its_question_and_its_cost(name: str) -> 
 def test_every_job_of_a_grid_can_be_built(name: str) -> None:
     experiment = header(name)["run"].split()[4]
     for job in jobs_of(name):
-        built = config.build(config.resolve(compose(*SMALL, experiment, f"+sweep={name}", *job)))
+        built = jobs.build(config.resolve(compose(*SMALL, experiment, f"+sweep={name}", *job)))
         assert built.stylization.pastiche.shape == (1, 3, 32, 48)
 
 
@@ -124,13 +124,13 @@ def test_content_layers_have_their_own_weight_and_others_a_common_one() -> None:
 
 
 def test_every_job_of_the_depth_weights_can_be_built() -> None:
-    jobs = jobs_of("depth_weight")
+    each = jobs_of("depth_weight")
     arguments = (*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "+sweep=depth_weight")
-    weights = [config.resolve(compose(*arguments, *job))["loss"]["depth"]["weight"] for job in jobs]
+    weights = [config.resolve(compose(*arguments, *job))["loss"]["depth"]["weight"] for job in each]
     assert (weights[0], weights[-1]) == (1, 200_000)
     ratios = [b / a for a, b in itertools.pairwise(weights)]
     assert all(5.5 < ratio < 6.0 for ratio in ratios)  # evenly in the logarithm
-    config.build(config.resolve(compose(*arguments, *jobs[3])))
+    jobs.build(config.resolve(compose(*arguments, *each[3])))
 
 
 def test_mask_functions_are_all_there_with_their_mirror() -> None:
@@ -151,7 +151,7 @@ def test_a_search_names_its_objectives_and_its_study() -> None:
     arguments = [*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "+sweep=pareto"]
     found = config.resolve(compose(*arguments))
     assert found["objectives"] == ["style", "content", "depth"]
-    config.build(found)
+    jobs.build(found)
     file = yaml.safe_load(FILES["pareto"].read_text())["hydra"]["sweeper"]
     assert len(file["direction"]) == len(found["objectives"])
     assert file["storage"].startswith("sqlite:///")
@@ -416,7 +416,7 @@ def test_objectives_are_known_before_the_first_step() -> None:
     with pytest.raises(
         InputError, match=r"^objectives: got 'depht', a term .*; expected depth, pe"
     ):
-        config.build(
+        jobs.build(
             config.resolve(
                 compose(*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "objectives=[depht]")
             )
@@ -424,7 +424,7 @@ def test_objectives_are_known_before_the_first_step() -> None:
     with pytest.raises(
         InputError, match=r"^objectives: got 'depth', a term that this run does not"
     ):
-        config.build(config.resolve(compose(*SMALL, "+experiment=naive", "objectives=[depth]")))
+        jobs.build(config.resolve(compose(*SMALL, "+experiment=naive", "objectives=[depth]")))
 
 
 def test_the_sweeps_are_found_from_any_folder(

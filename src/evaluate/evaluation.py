@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from src import config as configuration
+from src import jobs
 from src.backbones import vgg19
 from src.errors import InputError
 from src.evaluate.files import (
@@ -49,7 +49,7 @@ class Evaluation:
         name, weights = self._asked
         if name == NO_JUDGE:
             return Judge()
-        return Judge(name, configuration.depth_network(name, weights, "--judge"))
+        return Judge(name, jobs.depth_network(name, weights, "--judge"))
 
     @cached_property
     def measurer(self) -> Measurer:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from src import config as configuration
-from src import masks
+from src import jobs, masks
 from src.backbones import vgg19
 from src.evaluate.benchmark import argument
 from src.inputs import Scene
@@ -158,7 +158,7 @@ def make(scale: Scale, pairs: Path | None, folder: Path, command: str, screen: C
     made = [make_runs(plan, folder / "runs", screen) for _, plan in plans(setting, scenes[0], span)]
     runs, without = made[0]
     second = made[1][0] if len(made) > 1 else {}
-    network, judge = vgg19(), configuration.depth_network("vgg_head")
+    network, judge = vgg19(), jobs.depth_network("vgg_head")
     numbers, reasons = measure.gather(parts(network, scenes, setting), runs, without)
     screen.print("timing masks and depth networks")
     assert scenes[0].depth is not None

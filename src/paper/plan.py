@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from src import backbones
+from src import backbones, jobs
 from src import config as configuration
 from src.backbones import Backbone
 from src.errors import InputError
@@ -167,7 +167,7 @@ def _network(experiment: str, candidates: Mapping[str, Mapping[str, Any]]) -> Ch
 def _depth_net() -> Choice:
     wanted, built_in = DEPTH_NETS
     try:
-        configuration.depth_network(wanted)
+        jobs.depth_network(wanted)
     except InputError as error:
         return Choice(wanted, built_in, str(error))
     return Choice(wanted, wanted)
@@ -212,7 +212,7 @@ def disparity_span(setting: Setting, scene: Scene) -> float:
     """
     if setting.depth_net.used == DEPTH_NETS[0]:
         return 1.0
-    seen = configuration.depth_network(setting.depth_net.used).estimate(scene.image)
+    seen = jobs.depth_network(setting.depth_net.used).estimate(scene.image)
     return float(seen.max() - seen.min())
 
 
