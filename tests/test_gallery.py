@@ -408,7 +408,7 @@ def test_enlarged_view_by_keyboard_and_mouse(sweep: Path, visit: Any) -> None:
     assert title.text_content().endswith("(3)")
     page.keyboard.press("Escape")
     assert not page.is_visible("#viewer")
-    assert page.evaluate("document.activeElement.closest('.cell').dataset.run") == "3"
+    page.wait_for_function("document.activeElement.closest('.cell')?.dataset.run === '3'")
     page.click(".best button >> text=style")
     assert page.locator("#viewer-title").text_content().endswith("(0)")
 
