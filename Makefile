@@ -4,6 +4,8 @@ UV_VERSION := 0.13.9
 # uv from the PATH, or a copy of our own in .uv
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/python
+# of the tests: a worker per core, at most four, for each takes 1.5 GB; a file's tests stay together
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup demo test test-all check format lock sync clean
 .DEFAULT_GOAL := help
@@ -25,10 +27,10 @@ demo: setup ## a first picture: the motorcycle, painted behind it
 	$(RUN) -m src.run +experiment=masked_style
 
 test: setup ## the test suite
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -m "not slow" $(PARALLEL)
 
 test-all: setup ## the slow tests too
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(PARALLEL)
 
 check: setup ## format, lint, types
 	$(RUN) -m ruff format --check .
