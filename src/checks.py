@@ -30,10 +30,7 @@ def check_numbers(config: Config) -> None:
     for i, weight in enumerate(loss["style"]["layer_weights"] or ()):
         weights[f"loss.style.layer_weights[{i}]"] = weight
     weights |= {f"loss.depth.{key}": depth[key] or 0 for key in ("weight", "gradient")}
-    for key, value in weights.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 <= value < float("inf"):
-            raise InputError(key, repr(value), "a number, 0 or more")
+    _check_amounts(weights)
     choices = {
         "loss.content.reduction": (loss["content"]["reduction"], REDUCTIONS),
         "loss.tv.reduction": (loss["tv"]["reduction"], REDUCTIONS),
@@ -55,11 +52,12 @@ def check_levels(config: Config) -> None:
     levels, loss = config["levels"], config["loss"]
     if not isinstance(levels, dict):
         raise InputError("levels", repr(levels), f"levels.count={levels}")
-    nodes.check_known("levels", levels, {"count", "factor", "steps"})
+    nodes.check_known("levels", levels, {"count", "factor", "steps", "detail"})
     factor = levels["factor"]
     number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if not number or not 1 < factor < float("inf"):
         raise InputError("levels.factor", repr(factor), "a number above 1")
+    _check_amounts({"levels.detail": levels["detail"]})
     _check_whole({f"levels.{key}": (levels[key], 1) for key in ("count", "steps")})
     if levels["count"] == 1:
         return
@@ -93,6 +91,14 @@ def _check_whole(numbers: Mapping[str, tuple[Any, int]]) -> None:
     for key, (value, low) in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise InputError(key, repr(value), f"a whole number, {low} or more")
+
+
+def _check_amounts(numbers: Mapping[str, Any]) -> None:
+    """Refuse, by key, what is not a number or below 0."""
+    for key, value in numbers.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < float("inf"):
+            raise InputError(key, repr(value), "a number, 0 or more")
 
 
 def side_of(config: Config, key: str) -> int | None:

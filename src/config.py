@@ -41,7 +41,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 EARLIER: Config = {
     "tile": None,
     "precision": "float32",
-    "levels": {"count": 1, "factor": 2.0, "steps": 40},
+    "levels": {"count": 1, "factor": 2.0, "steps": 40, "detail": 0.0},
     "loss": {"depth": {"size": None}},
 }
 # Keys that cannot change a pastiche: two runs that differ in these alone are the same experiment.

@@ -100,7 +100,12 @@ def build(config: Config) -> Job:
         clamp=bool(config.get("clamp", False)),
         restart=_restart(config["restart"]),
         finer=[
-            Level(number * levels["steps"], size.objective, *size.image.shape[-2:])
+            Level(
+                number * levels["steps"],
+                size.objective,
+                *size.image.shape[-2:],
+                detail=_detail(config, size.image),
+            )
             for number, size in enumerate(finer, 1)
         ],
     )
@@ -327,6 +332,14 @@ def _start(config: Config, content: Tensor) -> Tensor:
     if not Path(init).exists():
         raise InputError("init", repr(init), f"{', '.join(STARTS)}, or a picture's path")
     return images.resize(load_style(init, key="init"), content.shape[-2], content.shape[-1])
+
+
+def _detail(config: Config, content: Tensor) -> Tensor | None:
+    """Of which the detail comes back where a pastiche of smaller size grows to the content's."""
+    share = float(config["levels"]["detail"])
+    if share == 0 or config["init"] == "noise":
+        return None
+    return share * _start(config, content)
 
 
 def _optimizer(

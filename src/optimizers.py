@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from src.images import resize
 
+FIRST = 1 / 255  # mean change of a colour by the first step, about which nothing is known
 LONGEST = 1.0  # the most that a step may change any pixel: all of the colours' range
 WORSE = 2.0  # times the loss before: a step that leads there is taken back
 LEAST_CURVATURE = 1e-10  # of a pair that is remembered, as in torch's L-BFGS
+TINY = torch.finfo(torch.float32).tiny  # where there is nothing to descend, a step is none
 
 # How far a step went, what that changed in the gradient, and the product of the two.
 Pair = tuple[Tensor, Tensor, float]
@@ -24,7 +26,9 @@ class LBFGS(torch.optim.Optimizer):
     Differs from torch's in its first guess of the inverse Hessian, which is a multiple of the
     identity there. Here it is a multiple of `smooth`: the losses change most with fine detail, so
     that a plain descent is busy with it, while strokes and areas of colour take many steps. With
-    `smoothing` 0 the steps are torch's.
+    `smoothing` 0 the steps are torch's, but for the first one's length: torch's changes all colours
+    together by 1, which in a large picture is lost in rounding, and the second step with it. This
+    one changes each by `FIRST` in the mean.
 
     A step that would change a pixel by more than `LONGEST` is shortened, and remembered as it was
     made: where the first step finds no positive curvature, torch's second one is the bare gradient,
@@ -122,8 +126,9 @@ class LBFGS(torch.optim.Optimizer):
                     parameter.sub_(state["moved"])
                     gradient, value = state["gradient"], state["value"]
         moved = self._descent(gradient, pairs, group["smoothing"])
-        # Nothing is known of the curvature yet: a step of length 1 in all, as torch's.
-        share = group["lr"] * (1.0 if pairs else min(1.0, 1 / float(moved.abs().sum())))
+        share = group["lr"]
+        if not pairs:
+            share *= FIRST / max(float(moved.abs().mean()), TINY)
         longest = share * float(moved.abs().max())
         moved *= share * LONGEST / max(longest, LONGEST)
         parameter.add_(moved)

@@ -12,6 +12,8 @@ from src.lightning import LightningModule
 from src.objective import Objective
 from src.optimizers import start_afresh
 
+NOT_MADE = "not_made"  # in checkpoints
+
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -24,19 +26,37 @@ class Level:
         objective: the loss at this size.
         height: of the pastiche, in pixels.
         width: the same.
+        detail: (1, 3, height, width): what this has and a smaller copy of it has not is added to
+            the enlarged pastiche. None: nothing is.
     """
 
     step: int
     objective: Objective
     height: int
     width: int
+    detail: Tensor | None = None
+
+    def enlarged(self, picture: Tensor) -> Tensor:
+        """A smaller picture, (1, 3, h, w), at this size, with the detail that it had no room for.
+
+        What a Laplacian pyramid has at the finer level (Burt and Adelson 1983, "The Laplacian
+        Pyramid as a Compact Image Code"), so that edges of the photo, which no later step could
+        bring back, are there when the steps at this size begin.
+        """
+        grown = images.resize(picture, self.height, self.width)
+        if self.detail is None:
+            return grown
+        detail = self.detail.to(picture.device)
+        coarse = images.resize(detail, *picture.shape[-2:])
+        return (grown + detail - images.resize(coarse, self.height, self.width)).clamp(0, 1)
 
 
 class Stylization(LightningModule):
     """Gradient descent on the pixels of the pastiche (Gatys et al. 2016; paper, section 3.1).
 
     Step k looks at the pastiche after k steps and then changes it, so the terms that a step gives
-    belong to the picture before it.
+    belong to the picture before it. No step has seen what the last one at a size led to, and not
+    every step leads down: if it is worse, it is not made.
 
     Args:
         objective: the loss at the first size; a plain object, neither a submodule nor in
@@ -71,6 +91,7 @@ class Stylization(LightningModule):
         self._finer = list(finer)
         self._sizes = {0: (start.shape[-2], start.shape[-1])}  # by the first step at each
         self._sizes |= {level.step: (level.height, level.width) for level in finer}
+        self._not_made: Tensor | None = None  # the picture of a last step that was worse
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser of the one parameter."""
@@ -80,8 +101,15 @@ class Stylization(LightningModule):
         """Bring the objective to the pastiche's device."""
         self.objective.to(self.device)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Beside the pastiche, the one that a run of more steps would have gone on with."""
+        if self._not_made is not None:
+            checkpoint[NOT_MADE] = self._not_made
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go to the size at which the checkpoint was written."""
+        """Go to the size at which the checkpoint was written, and on as if it had not ended."""
+        if NOT_MADE in checkpoint:
+            checkpoint["state_dict"]["pastiche"] = checkpoint[NOT_MADE]
         for level in self._finer:
             if level.step < checkpoint["global_step"]:
                 self._grow(level)
@@ -100,8 +128,7 @@ class Stylization(LightningModule):
     def _grow(self, level: Level) -> None:
         """Go on with the enlarged pastiche in the same parameter, which the optimiser holds."""
         self.pastiche.grad = None
-        grown = images.resize(self.pastiche.detach(), level.height, level.width)
-        self.pastiche.data = grown.contiguous()
+        self.pastiche.data = level.enlarged(self.pastiche.detach()).contiguous()
         self.objective = level.objective.to(self.device)
 
     def size_after(self, step: int) -> tuple[int, int]:
@@ -111,7 +138,9 @@ class Stylization(LightningModule):
     @property
     def picture(self) -> Tensor:
         """The pastiche, (1, 3, H, W), always of its last size: enlarged on the way there."""
-        return images.resize(self.pastiche.detach(), *list(self._sizes.values())[-1])
+        picture = self.pastiche.detach()
+        done = picture.shape[-2:] == list(self._sizes.values())[-1]
+        return picture if done else self._finer[-1].enlarged(picture)
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """The total with its gradient, and the unweighted terms for the callbacks."""
@@ -119,11 +148,19 @@ class Stylization(LightningModule):
         return {"loss": total, "terms": terms}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """The optimiser's step, then the clamp."""
+        """The optimiser's step, then the clamp; the last one at a size only if it is no worse."""
+        done = self.global_step + 1
+        growing = any(level.step == done for level in self._finer)
+        ending = done == self.trainer.max_steps
+        before = self.pastiche.detach().clone() if growing or ending else None
         super().optimizer_step(*args, **kwargs)
-        if self._clamp:
-            with torch.no_grad():
+        with torch.no_grad():
+            if self._clamp:
                 self.pastiche.clamp_(0, 1)
+            if before is not None and not self.terms()[0] <= self.objective(before)[0]:
+                # A longer run would not have ended here; but it would have grown.
+                self._not_made = None if growing else self.pastiche.clone()
+                self.pastiche.copy_(before)
 
     @torch.no_grad()
     def terms(self) -> tuple[Tensor, dict[str, Tensor]]:

@@ -284,6 +284,8 @@ BAD = [
     ("levels.count=2.0", r"^levels.count: got 2.0; expected a whole number"),
     ("levels.factor=1", r"^levels.factor: got 1; expected a number above 1"),
     ("levels.factor=nan", r"^levels.factor: got nan; expected a number above 1"),
+    ("levels.detail=-1", r"^levels.detail: got -1; expected a number, 0 or more"),
+    ("levels.detail=some", r"^levels.detail: got 'some'; expected a number, 0 or more"),
     ("levels.steps=0", r"^levels.steps: got 0; expected a whole number, 1 or more"),
     ("levels.count=2", r"^levels.steps: got 40 x 1 at smaller sizes; expected less than steps=3"),
 ]
@@ -383,6 +385,29 @@ def test_noise_and_a_given_picture_start_at_the_coarse_size(tmp_path: Path) -> N
     Image.new("RGB", (30, 20), (255, 0, 51)).save(tmp_path / "start.png")
     start = job("+experiment=naive", f"init={tmp_path}/start.png", *LEVELS).stylization.pastiche
     assert start.shape == (1, 3, 16, 24)
+
+
+def test_the_photos_detail_comes_back_with_each_size(tmp_path: Path) -> None:
+    made = job("+experiment=naive", "levels.detail=0.5", *LEVELS)
+    (level,) = made.stylization._finer
+    content = made.pictures["content"]
+    smaller = resize(content, 16, 24)
+    lost = content - resize(smaller, 32, 48)
+    painted = 0.25 + 0.5 * torch.rand(1, 3, 16, 24)
+    expected = (resize(painted, 32, 48) + 0.5 * lost).clamp(0, 1)
+    assert float(lost.std()) > 0.01
+    assert torch.allclose(level.enlarged(painted), expected, atol=1e-6)
+    # The photo itself grows to what it was.
+    (whole,) = job("+experiment=naive", *LEVELS).stylization._finer
+    assert torch.allclose(whole.enlarged(smaller), content, atol=1e-6)
+    # A start that is not the photo has its own detail, and noise none.
+    Image.fromarray(np.uint8(255 * np.random.rand(32, 48, 3))).save(tmp_path / "start.png")
+    (own,) = job("+experiment=naive", f"init={tmp_path}/start.png", *LEVELS).stylization._finer
+    assert own.detail is not None
+    assert not torch.equal(own.detail, content)
+    for setting in ("init=noise", "levels.detail=0"):
+        (plain,) = job("+experiment=naive", setting, *LEVELS).stylization._finer
+        assert torch.equal(plain.enlarged(painted), resize(painted, 32, 48))
 
 
 def test_with_one_level_the_other_keys_of_levels_change_nothing() -> None:

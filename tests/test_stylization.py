@@ -1,6 +1,7 @@
 """The LightningModule: one parameter, steps, clamp, restart, resume."""
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -124,6 +125,45 @@ def test_resume_equals_an_uninterrupted_run_bit_for_bit(
     trainer = fit(second, 6, tmp_path / "last.ckpt")
     assert trainer.global_step == 6
     assert torch.equal(second.pastiche, whole.pastiche)
+
+
+@pytest.mark.parametrize("make", [stylization, growing])
+def test_a_last_step_that_is_worse_is_not_made(
+    make: Callable[..., Stylization], tmp_path: Path
+) -> None:
+    """By an optimiser that goes down and up in turn, after any number of steps."""
+
+    class DownAndUp(torch.optim.SGD):
+        def step(self, closure: Callable[[], torch.Tensor]) -> torch.Tensor:
+            found = super().step(closure)
+            self.param_groups[0]["maximize"] ^= True
+            return found
+
+    swinging = partial(DownAndUp, lr=2e-3)
+    whole = make(swinging)
+    fit(whole, 8)
+    worse = 0
+    for stop in range(1, 8):
+        seen, stopped = Totals(), make(swinging)
+        save_checkpoint(fit(stopped, stop, None, seen), RunFolder(tmp_path))
+        state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+        assert torch.equal(state["state_dict"]["pastiche"], stopped.pastiche)
+        assert float(stopped.terms()[0]) <= seen.totals[-1]
+        worse += "not_made" in state
+        resumed = make(swinging)
+        fit(resumed, 8, tmp_path / "last.ckpt")
+        assert torch.equal(resumed.pastiche, whole.pastiche)
+    assert worse >= 2
+
+
+class Totals(Callback):
+    """The total before every step."""
+
+    def __init__(self) -> None:
+        self.totals: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, module: Stylization, outputs: dict, *_: object):
+        self.totals.append(float(outputs["loss"]))
 
 
 def test_a_checkpoint_holds_the_pastiche_and_the_optimizer_only(tmp_path: Path) -> None:
