@@ -103,8 +103,9 @@ def build(config: Config) -> Job:
             Level(
                 number * levels["steps"],
                 size.objective,
-                *size.image.shape[-2:],
-                detail=_detail(config, size.image),
+                size.image.shape[-2],
+                size.image.shape[-1],
+                _detail(config, size.image),
             )
             for number, size in enumerate(finer, 1)
         ],

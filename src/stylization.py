@@ -135,6 +135,14 @@ class Stylization(LightningModule):
         """(height, width) of the pastiche after so many steps, before the next may enlarge it."""
         return [size for first, size in self._sizes.items() if first < max(step, 1)][-1]
 
+    def work(self, steps: int) -> int:
+        """The pixels that so many steps go through, which their time goes with."""
+        ends = [*list(self._sizes)[1:], steps]
+        return sum(
+            max(0, min(end, steps) - first) * height * width
+            for (first, (height, width)), end in zip(self._sizes.items(), ends, strict=True)
+        )
+
     @property
     def picture(self) -> Tensor:
         """The pastiche, (1, 3, H, W), always of its last size: enlarged on the way there."""

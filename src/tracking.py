@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from src.errors import InputError
@@ -386,6 +386,10 @@ class Clock(Callback):
         return median(self.seconds[3:]) if len(self.seconds) > 3 else None
 
 
+def _of_steps(trainer: Trainer) -> str:
+    return f"{trainer.global_step}/{trainer.max_steps}"
+
+
 class ProgressBar(Callback):
     """A bar with the terms and the time left; plain lines where the screen is a file.
 
@@ -403,7 +407,7 @@ class ProgressBar(Callback):
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[steps]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[values]}"),
             console=self._console,
@@ -413,10 +417,14 @@ class ProgressBar(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the bar."""
-        self._trainer = trainer
-        self._began, self._from = time.perf_counter(), trainer.global_step
+        self._trainer, self._work = trainer, _stylization(pl_module).work
+        self._began, self._before = time.perf_counter(), self._work(trainer.global_step)
         self._task = self._bar.add_task(
-            self._title, total=trainer.max_steps, completed=trainer.global_step, values=""
+            self._title,
+            total=self._work(trainer.max_steps),
+            completed=self._before,
+            steps=_of_steps(trainer),
+            values="",
         )
         if self._console.is_terminal:
             self._bar.start()
@@ -429,8 +437,13 @@ class ProgressBar(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """One step further."""
-        self._bar.update(self._task, completed=trainer.global_step, values=self._values)
+        """One step further, by as much as the picture is large."""
+        self._bar.update(
+            self._task,
+            completed=self._work(trainer.global_step),
+            steps=_of_steps(trainer),
+            values=self._values,
+        )
 
     def show(self, total: float, terms: Mapping[str, float]) -> None:
         """New values to show; in a file a line, at most every five seconds."""
@@ -441,10 +454,10 @@ class ProgressBar(Callback):
         if trainer is None or self._console.is_terminal or now - self._printed < 5:
             return
         self._printed = now
-        done, steps = trainer.global_step, trainer.max_steps
-        rate = (now - self._began) / max(done - self._from, 1)
+        done, whole = self._work(trainer.global_step), self._work(trainer.max_steps)
+        left = (now - self._began) * (whole - done) / max(done - self._before, 1)
         print(
-            f"{self._title} {done}/{steps}, {rate * (steps - done):.0f} s left  {self._values}",
+            f"{self._title} {_of_steps(trainer)}, {left:.0f} s left  {self._values}",
             file=sys.stderr,
             flush=True,
         )

@@ -14,7 +14,7 @@ from src import config as configuration
 from src.backbones import chain
 from src.config import CONF, config_hash, experiments, identify, resolve
 from src.errors import InputError
-from src.images import resize
+from src.images import resize, save_png
 from src.jobs import build
 from src.optimizers import LBFGS
 from src.weights import State
@@ -401,7 +401,7 @@ def test_the_photos_detail_comes_back_with_each_size(tmp_path: Path) -> None:
     (whole,) = job("+experiment=naive", *LEVELS).stylization._finer
     assert torch.allclose(whole.enlarged(smaller), content, atol=1e-6)
     # A start that is not the photo has its own detail, and noise none.
-    Image.fromarray(np.uint8(255 * np.random.rand(32, 48, 3))).save(tmp_path / "start.png")
+    save_png(torch.rand(1, 3, 32, 48), tmp_path / "start.png")
     (own,) = job("+experiment=naive", f"init={tmp_path}/start.png", *LEVELS).stylization._finer
     assert own.detail is not None
     assert not torch.equal(own.detail, content)

@@ -217,6 +217,13 @@ def test_the_pastiche_grows_in_the_same_parameter(optimizer: partial) -> None:
     assert torch.equal(module.picture, parameter)
 
 
+def test_the_work_of_steps_is_their_pixels() -> None:
+    module = growing()
+    for steps in range(10):
+        sizes = [module.size_after(step) for step in range(1, steps + 1)]
+        assert module.work(steps) == sum(height * width for height, width in sizes)
+
+
 @pytest.mark.parametrize("optimizer", [ADAM, FREE_LBFGS])
 def test_every_size_is_a_stylization_of_its_own_from_the_enlarged_picture(
     optimizer: partial,

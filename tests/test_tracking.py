@@ -1,11 +1,14 @@
 """What W&B gets: read back from its file, and its pictures opened."""
 
+import itertools
 import json
 import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,10 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 
 from src.errors import InputError
+from src.objective import Objective, TotalVariationTerm
+from src.stylization import Level, Stylization
 from src.tracking import Clock, Identity, NoTracker, ProgressBar, tracked
-from tests.running import pastiche, run, summary, terms
+from tests.running import pastiche, run, summary, terms, tiny_backbone
 
 IDENTITY = Identity("slope=5", "masked_style/monday", "sweep", ("vgg19", "mask:sigmoid"))
 
@@ -239,3 +244,20 @@ def test_without_a_terminal_progress_is_plain_lines(
     assert "  content 0  style " in lines[0]
     assert not any("\x1b" in line for line in lines)
     assert ProgressBar("x") is not None
+
+
+def test_the_time_left_counts_the_larger_steps_that_follow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = itertools.count(100.0, 10.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    image = torch.rand(1, 3, 4, 4)
+    objective = Objective(tiny_backbone(), [TotalVariationTerm(1.0)])
+    larger = Level(2, objective, 8, 8)
+    module = Stylization(objective, image, partial(torch.optim.SGD, lr=1.0), finer=[larger])
+    trainer = SimpleNamespace(global_step=0, max_steps=5)
+    bar = ProgressBar("x")
+    bar.on_train_start(trainer, module)  # at 100 s
+    trainer.global_step = 1
+    bar.show(2.0, {})  # at 110 s, after 16 of 2 x 16 + 3 x 64 pixels
+    assert capsys.readouterr().err.startswith("x 1/5, 130 s left  total 2")
