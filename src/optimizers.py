@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from src.images import resize
 
-FIRST = 1 / 255  # mean change of a colour by the first step, about which nothing is known
+FIRST = 1 / 255  # mean change of a colour by the first step, which knows no curvature
 LONGEST = 1.0  # the most that a step may change any pixel: all of the colours' range
 WORSE = 2.0  # times the loss before: a step that leads there is taken back
 LEAST_CURVATURE = 1e-10  # of a pair that is remembered, as in torch's L-BFGS
@@ -28,7 +28,8 @@ class LBFGS(torch.optim.Optimizer):
     that a plain descent is busy with it, while strokes and areas of colour take many steps. With
     `smoothing` 0 the steps are torch's, but for the first one's length: torch's changes all colours
     together by 1, which in a large picture is lost in rounding, and the second step with it. This
-    one changes each by `FIRST` in the mean.
+    one changes each by `FIRST` in the mean, and as long as that meets no positive curvature, every
+    step is twice the one before.
 
     A step that would change a pixel by more than `LONGEST` is shortened, and remembered as it was
     made: where the first step finds no positive curvature, torch's second one is the bare gradient,
@@ -128,7 +129,9 @@ class LBFGS(torch.optim.Optimizer):
         moved = self._descent(gradient, pairs, group["smoothing"])
         share = group["lr"]
         if not pairs:
-            share *= FIRST / max(float(moved.abs().mean()), TINY)
+            last = _mean(state["moved"]) if "moved" in state else 0.0
+            length = 2 * last or share * FIRST
+            share = length / max(_mean(moved), TINY)
         longest = share * float(moved.abs().max())
         moved *= share * LONGEST / max(longest, LONGEST)
         parameter.add_(moved)
@@ -154,6 +157,10 @@ class LBFGS(torch.optim.Optimizer):
         for (moved, change, curvature), share in zip(pairs, reversed(shares), strict=True):
             found.add_(moved, alpha=share - _product(change, found) / curvature)
         return found
+
+
+def _mean(x: Tensor) -> float:
+    return float(x.abs().mean())
 
 
 def _product(a: Tensor, b: Tensor) -> float:

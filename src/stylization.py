@@ -42,6 +42,9 @@ class Level:
         What a Laplacian pyramid has at the finer level (Burt and Adelson 1983, "The Laplacian
         Pyramid as a Compact Image Code"), so that edges of the photo, which no later step could
         bring back, are there when the steps at this size begin.
+
+        Returns:
+            (1, 3, height, width); in [0, 1] where there is detail.
         """
         grown = images.resize(picture, self.height, self.width)
         if self.detail is None:
@@ -91,6 +94,7 @@ class Stylization(LightningModule):
         self._finer = list(finer)
         self._sizes = {0: (start.shape[-2], start.shape[-1])}  # by the first step at each
         self._sizes |= {level.step: (level.height, level.width) for level in finer}
+        self._total = torch.tensor(torch.inf)  # before the step at hand
         self._not_made: Tensor | None = None  # the picture of a last step that was worse
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -153,19 +157,21 @@ class Stylization(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """The total with its gradient, and the unweighted terms for the callbacks."""
         total, terms = self.objective(self.pastiche, self.global_step)
+        self._total = total.detach()
         return {"loss": total, "terms": terms}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimiser's step, then the clamp; the last one at a size only if it is no worse."""
-        done = self.global_step + 1
-        growing = any(level.step == done for level in self._finer)
-        ending = done == self.trainer.max_steps
+        step = self.global_step
+        growing = any(level.step == step + 1 for level in self._finer)
+        ending = step + 1 == self.trainer.max_steps
         before = self.pastiche.detach().clone() if growing or ending else None
         super().optimizer_step(*args, **kwargs)
         with torch.no_grad():
             if self._clamp:
                 self.pastiche.clamp_(0, 1)
-            if before is not None and not self.terms()[0] <= self.objective(before)[0]:
+            # By the weights of this step, as the total before it.
+            if before is not None and not self.objective(self.pastiche, step)[0] <= self._total:
                 # A longer run would not have ended here; but it would have grown.
                 self._not_made = None if growing else self.pastiche.clone()
                 self.pastiche.copy_(before)
