@@ -1,7 +1,7 @@
 """Masks: functions of depth, in [0, 1], that say where a loss acts (the paper's gamma).
 
 Depth is (B, 1, H, W) in [0, 1], 0 the nearest and 1 the farthest point, so that by default a mask
-selects what is far. Every function takes `invert`, which gives 1 - mask.
+selects what is far. A mask has the shape of the depth; `invert` gives 1 - mask.
 """
 
 from collections.abc import Mapping
@@ -17,62 +17,32 @@ def uniform(depth: Tensor, invert: bool = False) -> Tensor:
 
 
 def linear(depth: Tensor, low: float = 0.0, high: float = 1.0, invert: bool = False) -> Tensor:
-    """From `low` at the nearest point to `high` at the farthest: low + (high - low) d.
-
-    Paper, section 3.2, names 0.8 to 1.0 for the content loss.
-
-    Args:
-        depth: (B, 1, H, W) in [0, 1].
-        low: value at d = 0, in [0, 1].
-        high: value at d = 1, in [0, 1].
-        invert: give 1 - mask.
-    """
+    """Low + (high - low) d. Paper, section 3.2, names 0.8 to 1.0 for the content loss."""
     return _invert(low + (high - low) * depth, invert)
 
 
 def sigmoid(
     depth: Tensor, center: float = 0.5, slope: float = 20.0, invert: bool = False
 ) -> Tensor:
-    """A soft border: sigma(slope (d - center)).
+    """A soft border at the depth `center`: sigma(slope (d - center)).
 
-    Paper, section 3.2: sigma(20 (d - 0.5)); Figure 3: 1 - sigma(20 (d - 0.8)), which is
-    center=0.8, invert=True.
-
-    Args:
-        depth: (B, 1, H, W) in [0, 1].
-        center: depth at which the mask is 1/2.
-        slope: steepness per unit of depth; 20 goes from 0.1 to 0.9 over 0.22 of the depth.
-        invert: give 1 - mask.
+    A slope of 20 goes from 0.1 to 0.9 over 0.22 of the depth. Paper, section 3.2:
+    sigma(20 (d - 0.5)); Figure 3: 1 - sigma(20 (d - 0.8)), which is center=0.8, invert=True.
     """
     return torch.sigmoid((-slope if invert else slope) * (depth - center))
 
 
 def step(depth: Tensor, threshold: float = 0.5, invert: bool = False) -> Tensor:
-    """A hard border: 1 where d >= threshold, else 0.
-
-    Args:
-        depth: (B, 1, H, W) in [0, 1].
-        threshold: depth of the border.
-        invert: give 1 - mask.
-    """
+    """A hard border: 1 where d >= threshold, else 0."""
     return _invert((depth >= threshold).to(depth.dtype), invert)
 
 
 def band(
-    depth: Tensor,
-    near: float = 0.3,
-    far: float = 0.7,
-    softness: float = 0.1,
-    invert: bool = False,
+    depth: Tensor, near: float = 0.3, far: float = 0.7, softness: float = 0.1, invert: bool = False
 ) -> Tensor:
-    """A slice of the depth: 1 from `near` to `far`, falling to 0 over `softness` outside.
+    """A slice of the depth: 1 from `near` to `far`, falling linearly to 0 over `softness` outside.
 
-    Args:
-        depth: (B, 1, H, W) in [0, 1].
-        near: where the slice begins.
-        far: where it ends, at least `near`.
-        softness: width of the linear ramp on either side, in units of depth; 0 is a hard edge.
-        invert: give 1 - mask.
+    All three are in units of depth; a softness of 0 gives hard edges.
     """
     outside = torch.maximum(near - depth, depth - far).clamp(min=0)
     inside = (1 - outside / softness).clamp(min=0) if softness > 0 else (outside == 0).to(depth)
@@ -83,18 +53,11 @@ def _invert(mask: Tensor, invert: bool) -> Tensor:
     return 1 - mask if invert else mask
 
 
-def auto_threshold(depth: Tensor, valid: Tensor) -> float:
-    """The depth that best parts near from far: Otsu's threshold of the valid depth.
+def otsu_threshold(depth: Tensor, valid: Tensor) -> float:
+    """The depth in [0, 1] that best parts near from far: Otsu's threshold of the valid depth.
 
     N. Otsu, "A threshold selection method from gray-level histograms", 1979: the threshold that
-    makes the variance between the two classes largest.
-
-    Args:
-        depth: (1, 1, H, W) in [0, 1].
-        valid: (1, 1, H, W), bool, where depth was measured; where none was, all of it counts.
-
-    Returns:
-        A depth in [0, 1].
+    makes the variance between the two classes largest. If no point is valid (bool), all count.
     """
     from skimage.filters.thresholding import threshold_otsu  # 0.4 s, and only `auto` needs it
 
@@ -105,20 +68,12 @@ def auto_threshold(depth: Tensor, valid: Tensor) -> float:
     return float((near.max() + far.min()) / 2) if len(near) and len(far) else float(threshold)
 
 
-def shares(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Masks of several styles as shares of one whole: scaled so that their squares sum to 1.
+def normalize_masks(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Masks of several styles, (1, 1, H, W), by name, scaled so that their squares sum to 1.
 
     A Gram matrix sees the square of its mask, so masks that sum to 1 (d and 1 - d) leave the
-    middle with half of its weight: the grey, weakly styled seam that users of other programs
-    report. Where no mask claims a pixel at all, none gets it.
-
-    Differs from the paper, section 5.2, which uses two masks as they are.
-
-    Args:
-        masks: by style name, (1, 1, H, W) in [0, 1], all of one size.
-
-    Returns:
-        The scaled masks, by the same names. A single mask comes back as it is.
+    middle with half of its weight: a grey, weakly styled seam. The paper, section 5.2, uses two
+    masks as they are. Where all are 0 they stay so; a single mask comes back as it is.
     """
     if len(masks) == 1:
         return dict(masks)
@@ -127,21 +82,13 @@ def shares(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: mask * scale for name, mask in masks.items()}
 
 
-def at_layer(mask: Tensor, height: int, width: int) -> Tensor:
-    """The mask at a layer's size: the root of the mean of its square over each position's area.
+def downsample_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """A mask (B, 1, H, W) at the size of a layer: (B, 1, height, width), both in [0, 1].
 
-    Losses see the square of a mask; averaging the squares keeps the share of the picture that is
-    selected, and shares that sum to 1 go on doing so at every layer.
+    The root of the mean of its square over each position's area: losses see the square of a mask,
+    so this keeps the share of the image that is selected, and squares that sum to 1 still do.
 
     Differs from the paper, section 4, which interpolates the depth to the layer's size.
-
-    Args:
-        mask: (B, 1, H, W) in [0, 1].
-        height: rows of the layer's features.
-        width: columns of them.
-
-    Returns:
-        (B, 1, height, width) in [0, 1].
     """
     if mask.shape[-2:] == (height, width):
         return mask

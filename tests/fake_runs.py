@@ -1,7 +1,7 @@
 """Folders as runs leave them, made in no time: for tests of what reads them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,12 @@ def fake_run(
     terms: Mapping[str, float] | None = None,
     colour: tuple[int, int, int] = (160, 90, 40),
     metrics: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
 ) -> Path:
     """A run that is done, with pictures of one colour, 24 x 16.
 
-    Args:
-        path: the run's folder, made here.
-        settings: keys of config.yaml beside name, steps and seed; dots make trees.
-        terms: final values of the terms.
-        colour: of the pastiche.
-        metrics: written to metrics.json.
+    `settings` are keys of config.yaml beside name, steps and seed (dots make trees), `overrides`
+    its command line.
     """
     config: dict[str, Any] = {"name": "masked_style", "steps": 20, "seed": 0}
     for key, value in (settings or {}).items():
@@ -49,18 +46,14 @@ def fake_run(
         values = [share * value for value in (total, *terms.values())]
         rows.append(",".join([str(step), *(repr(value) for value in values)]))
     (path / "terms.csv").write_text("\n".join(rows) + "\n")
-    summary = {
-        "experiment": config["name"],
-        "status": "done",
-        "steps": 20,
-        "seconds": 8.0,
-        "seconds_per_step": 0.25,
-        "total": total,
-        "terms": terms,
-    }
+    summary = {"experiment": config["name"], "status": "done", "steps": 20, "seconds": 8.0}
+    summary |= {"seconds_per_step": 0.25, "total": total, "terms": terms}
     (path / "summary.json").write_text(json.dumps(summary))
     if metrics is not None:
         (path / "metrics.json").write_text(json.dumps(metrics))
+    if overrides:
+        (path / ".hydra").mkdir()
+        (path / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
     return path
 
 
@@ -72,10 +65,8 @@ def fake_sweep(path: Path, **keys: list[Any]) -> Path:
         share = i / len(pairs)
         terms = {"content": 100 - 60 * share, "style": 0.002 + 0.01 * share}
         colour = (int(255 * share), 120, int(255 * (1 - share)))
-        run = fake_run(path / str(i), {first: a, second: b}, terms, colour)
-        (run / ".hydra").mkdir()
         overrides = ["+experiment=masked_style", f"{first}={a}", f"{second}={b}"]
-        (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+        fake_run(path / str(i), {first: a, second: b}, terms, colour, overrides=overrides)
     task = ["+experiment=masked_style"]
     task += [f"{key}={','.join(map(str, v))}" for key, v in ((first, firsts), (second, seconds))]
     text = yaml.safe_dump({"hydra": {"overrides": {"task": task}, "sweeper": {"params": None}}})

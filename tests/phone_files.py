@@ -1,16 +1,32 @@
-"""Small files with the layouts that phones write, for the tests."""
+"""Small files with the layouts that phones write, for the tests; and what refuses a file."""
 
 import base64
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from src.core.errors import InputError
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 GUID = "0123456789ABCDEF0123456789ABCDEF"
+
+
+@contextmanager
+def refused(key: str, *words: str) -> Iterator[None]:
+    """The block ends with one line that names the key and has these words."""
+    with pytest.raises(InputError) as caught:
+        yield
+    assert caught.value.key == key
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
 
 
 def photo(height: int = 48, width: int = 64, orientation: int | None = None) -> bytes:

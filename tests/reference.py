@@ -84,7 +84,7 @@ def band(d: float, near: float = 0.3, far: float = 0.7, softness: float = 0.1) -
     return 1 - distance / softness if distance < softness else 0.0
 
 
-def at_layer(mask: Array, height: int, width: int) -> Array:
+def downsample_mask(mask: Array, height: int, width: int) -> Array:
     """The root of the mean square over each position's area, whole pixels that it touches."""
     batch, _, rows, columns = mask.shape
     out = np.zeros((batch, 1, height, width))
@@ -96,7 +96,7 @@ def at_layer(mask: Array, height: int, width: int) -> Array:
     return out
 
 
-def shares(masks: list[Array]) -> list[Array]:
+def normalize_masks(masks: list[Array]) -> list[Array]:
     out = [np.zeros_like(mask) for mask in masks]
     for place in np.ndindex(masks[0].shape):
         norm = math.sqrt(sum(mask[place] ** 2 for mask in masks))

@@ -3,7 +3,7 @@
 import csv
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig
 from torch import nn
 
-from src.backbones.chain import Backbone, Preprocessing
-from src.config import CONF
+from src.backbones.chain import Backbone
+from src.backbones.preprocessing import Preprocessing
 from src.depth_nets import DepthNet
-from src.run import stylize
+from src.objective import GramDistance, Inputs, Objective, Style, StyleTerm, Term
+from src.pipeline.config import CONF
+from src.pipeline.stylize import stylize
 
 # The smallest real run: VGG-19, the built-in photo and painting, three steps.
 SMALL = ("size=48", "steps=3", "tracking=off", "trainer.accelerator=cpu")
@@ -38,6 +40,12 @@ def summary(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "summary.json").read_text())
 
 
+def the_sweep(folder: Path) -> Path:
+    """The one sweep in an output folder."""
+    (sweep,) = folder.glob("*/sweeps/*")
+    return sweep
+
+
 def terms(folder: Path) -> list[dict[str, float]]:
     with (folder / "terms.csv").open(newline="") as file:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
@@ -45,6 +53,16 @@ def terms(folder: Path) -> list[dict[str, float]]:
 
 def pastiche(folder: Path) -> torch.Tensor:
     return torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]["pastiche"]
+
+
+def picture(seed: int, height: int = 12, width: int = 16) -> torch.Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def half(height: int = 12, width: int = 16) -> torch.Tensor:
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., : width // 2] = 1
+    return mask
 
 
 def tiny_backbone() -> Backbone:
@@ -79,7 +97,7 @@ class TinyDepthNet(DepthNet):
         self._layer = layer
         self.looked = 0
 
-    def share(self, backbone: Backbone) -> None:
+    def attach_backbone(self, backbone: Backbone) -> None:
         if self._layer is not None:
             self.layers = [self._layer]
 
@@ -88,3 +106,24 @@ class TinyDepthNet(DepthNet):
         source = features.get(self._layer or "", image)
         bright = self.module(source.mean(1, keepdim=True))
         return nn.functional.interpolate(bright, image.shape[-2:], mode="bilinear")
+
+
+TINY_LAYERS = ("relu1", "relu2")
+
+
+def style_term(weight: float = 1.0, layer_weights: Sequence[float] | None = None) -> StyleTerm:
+    return StyleTerm(TINY_LAYERS, weight, GramDistance(), layer_weights)
+
+
+def tiny_objective(
+    terms: Sequence[Term],
+    content: torch.Tensor,
+    styles: dict[str, Style] | None = None,
+    mask: torch.Tensor | None = None,
+    tile_size: int = 10**4,
+    backbone: Backbone | None = None,
+    net: DepthNet | None = None,
+) -> Objective:
+    masks = {} if mask is None else {"content": mask}
+    backbone, net = backbone or tiny_backbone(), net or TinyDepthNet()
+    return Objective(terms, Inputs(backbone, content, styles or {}, masks, tile_size, lambda: net))

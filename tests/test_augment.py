@@ -5,10 +5,9 @@ from itertools import pairwise
 import torch
 from torch import Generator
 
-from src.backbones import Backbone
-from src.backbones.chain import TORCHVISION
-from src.depth_nets import augment
-from src.depth_nets.pairs import Pair
+from src.training import augment
+from src.training.pairs import Pair
+from tests.depth_networks import small_vgg
 
 
 def random(seed: int = 0) -> Generator:
@@ -27,7 +26,7 @@ def test_picture_and_depth_are_cut_alike() -> None:
     pair = Pair((smooth.expand(3, -1, -1) * 255).round().to(torch.uint8), smooth)
     pieces = []
     for seed in range(8):
-        image, inverse = augment.cut(pair, 32, 48, random(seed))
+        image, inverse = augment.crop(pair, 32, 48, random(seed))
         assert image.shape == (1, 3, 32, 48)
         assert inverse.shape == (1, 1, 16, 24)
         half = torch.nn.functional.avg_pool2d(image[:, :1], 2)
@@ -36,7 +35,7 @@ def test_picture_and_depth_are_cut_alike() -> None:
         assert (half - inverse)[known].abs().mean() < 0.02
         pieces.append(image)
     assert all((one - other).abs().mean() > 0.01 for one, other in pairwise(pieces))
-    again, _ = augment.cut(pair, 32, 48, random(7))
+    again, _ = augment.crop(pair, 32, 48, random(7))
     assert torch.equal(again, pieces[-1])
 
 
@@ -44,7 +43,7 @@ def test_pieces_stay_inside_and_turn_little() -> None:
     pair = Pair((ramp(48, 64).expand(3, -1, -1) * 255).to(torch.uint8), ramp(48, 64))
     mirrored = 0
     for seed in range(12):
-        image, _ = augment.cut(pair, 48, 64, random(seed))
+        image, _ = augment.crop(pair, 48, 64, random(seed))
         across = image[0, 0].mean(0)
         slope = across[-1] - across[0]
         assert 0.4 < abs(slope) <= 1  # a part of the picture, the same way up
@@ -57,37 +56,26 @@ def test_holes_and_infinity_stay_what_they_are() -> None:
     inverse = torch.zeros(24, 32)
     inverse[:, 16:] = torch.nan
     pair = Pair(torch.zeros(3, 48, 64, dtype=torch.uint8), inverse)
-    _, found = augment.cut(pair, 48, 64, random())
+    _, found = augment.crop(pair, 48, 64, random())
     assert found.isnan().any()
     assert (found[found.isfinite()] == 0).all()
 
 
 def test_recoloured_pictures_differ_and_stay_pictures() -> None:
     image = torch.rand(4, 3, 16, 16, generator=random(1))
-    found = augment.recoloured(image, random())
+    found = augment.color_jitter(image, random())
     assert found.shape == image.shape
     assert found.min() >= 0
     assert found.max() <= 1
     assert ((found - image).abs().mean((1, 2, 3)) > 0.01).all()
-    assert torch.equal(found, augment.recoloured(image, random()))
-
-
-def tiny_backbone() -> Backbone:
-    torch.manual_seed(0)
-    layers: list[tuple[str, torch.nn.Module]] = []
-    before = 3
-    for name in augment.STYLED:
-        layers += [(f"conv_{name}", torch.nn.Conv2d(before, 6, 3, padding=1))]
-        layers += [(name, torch.nn.ReLU())]
-        before = 6
-    return Backbone(layers, TORCHVISION, "tiny")
+    assert torch.equal(found, augment.color_jitter(image, random()))
 
 
 def test_styled_features_have_the_statistics_of_a_painting() -> None:
-    backbone = tiny_backbone()
+    backbone = small_vgg()
     paintings = [torch.rand(1, 3, 40, 60, generator=random(i)) ** 3 for i in range(2)]
     found = augment.statistics(backbone, paintings, random())
-    assert len(found) == 2 * augment.PIECES
+    assert len(found) == 2 * augment.CROPS
     assert set(found[0]) == set(augment.STYLED)
     image = 0.5 + 0.1 * torch.rand(2, 3, 24, 24, generator=random(5))
     last = [augment.STYLED[-1]]
@@ -102,9 +90,8 @@ def test_styled_features_have_the_statistics_of_a_painting() -> None:
 
 
 def test_layers_that_get_no_style_are_left_alone() -> None:
-    change = augment.styled(
-        1, [{s: (torch.zeros(1, 2, 1, 1),) * 2 for s in augment.STYLED}], random()
-    )
+    black = {layer: (torch.zeros(1, 2, 1, 1),) * 2 for layer in augment.STYLED}
+    change = augment.styled(1, [black], random())
     x = torch.rand(1, 2, 4, 4)
     assert change("conv1_1", x) is x
     assert not torch.equal(change("relu1_1", x), x)

@@ -6,29 +6,48 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from src import checkpoints, jobs, masks, weights
-from src import config as configuration
+from src import masks
 from src.backbones import chain
-from src.config import CONF, config_hash, experiments, identify, resolve
-from src.errors import InputError
-from src.images import resize, save_png
-from src.jobs import build
+from src.core import weights
+from src.core.errors import InputError
+from src.core.images import resize, save_png
+from src.core.weights import State
+from src.objective import targets, terms
 from src.optimizers import LBFGS
-from src.weights import State
+from src.pipeline import build as jobs
+from src.pipeline import legacy
+from src.pipeline import resume as checkpoints
+from src.pipeline.build import build
+from src.pipeline.config import (
+    experiments,
+    options,
+    plain_values,
+    resolve,
+    upgraded_arguments,
+)
+from src.pipeline.schema import Config, Pyramid
+from src.runs import identity
+from src.runs.identity import config_hash, run_metadata
 from tests import monodepth2_files
 from tests.running import SMALL, TINY_DEPTH, TinyDepthNet, compose
 
-GROUPS = {
-    group: sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    for group in ("loss", "mask", "depth_net", "optimizer", "trainer", "tracking", "styles")
-}
+GROUPS = ("distance", "loss", "mask", "depth_net", "optimizer", "trainer", "tracking", "styles")
 
 
-def composed(*overrides: str) -> dict[str, Any]:
+PYRAMID = ("pyramid.levels=2", "pyramid.steps_per_level=1")
+
+
+def composed(*overrides: str) -> Config:
     return resolve(compose(*SMALL, *overrides))
+
+
+def plain(*overrides: str) -> dict[str, Any]:
+    return plain_values(compose(*SMALL, *overrides))
 
 
 def job(*overrides: str) -> jobs.Job:
@@ -69,13 +88,13 @@ def test_every_experiment_builds(experiment: str) -> None:
     total, _ = made.stylization.terms()
     assert torch.isfinite(total)
     assert made.stylization.pastiche.shape[-2:] == (32, 48)
-    masked = {name.removeprefix("mask_") for name in made.pictures if name.startswith("mask_")}
+    masked = {name.removeprefix("mask_") for name in made.images if name.startswith("mask_")}
     expected = {"style": {"main"}, "content": {"content"}, "styles": {"near", "far"}}
     assert masked == expected.get(experiment.rpartition("_")[2] if "_" in experiment else "", set())
 
 
 @pytest.mark.parametrize(
-    ("group", "option"), [(g, o) for g, names in GROUPS.items() for o in names]
+    ("group", "option"), [(group, option) for group in GROUPS for option in options(group)]
 )
 def test_every_option_of_every_group_builds(group: str, option: str) -> None:
     overrides = [f"{group}={option}"]
@@ -86,7 +105,7 @@ def test_every_option_of_every_group_builds(group: str, option: str) -> None:
 
 
 @pytest.mark.usefixtures("offline_networks")
-@pytest.mark.parametrize("backbone", sorted(p.stem for p in (CONF / "backbone").glob("*.yaml")))
+@pytest.mark.parametrize("backbone", options("backbone"))
 def test_every_backbone_builds_with_its_own_layers(backbone: str) -> None:
     made = job("+experiment=masked_style", f"backbone={backbone}")
     assert torch.isfinite(made.stylization.terms()[0])
@@ -94,14 +113,17 @@ def test_every_backbone_builds_with_its_own_layers(backbone: str) -> None:
 
 def test_the_papers_experiments_carry_the_papers_numbers() -> None:
     paper = resolve(compose("+experiment=paper_masked_style", "tracking=off"))
-    assert (paper["short_side"], paper["style_short_side"], paper["steps"]) == (192, 224, 300)
-    assert paper["loss"]["style"]["layer_weights"] == [200000, 800, 12, 1]
-    assert paper["restart"]["step"] == 180
-    assert paper["restart"]["lr"] / paper["optimizer"]["lr"] == pytest.approx(0.1 / 3, rel=2e-3)
-    assert (paper["mask"]["center"], paper["mask"]["slope"]) == (0.8, 20)
-    assert paper["mask"]["invert"] is True
-    assert paper["loss"]["style"]["normalizer"] == "paper"
-    assert paper["styles"]["main"]["mask"] == paper["mask"]
+    assert (paper.short_side, paper.style_short_side, paper.steps) == (192, 224, 300)
+    style = paper.loss.terms["style"]
+    assert style["layer_weights"] == [200000, 800, 12, 1]
+    assert style["distance"]["normalizer"] == "paper"
+    assert paper.restart.step == 180
+    assert paper.restart.lr is not None
+    assert paper.restart.lr / paper.optimizer["lr"] == pytest.approx(0.1 / 3, rel=2e-3)
+    assert paper.mask is not None
+    assert (paper.mask["center"], paper.mask["slope"]) == (0.8, 20)
+    assert paper.mask["invert"] is True
+    assert paper.styles["main"].mask == paper.mask
 
 
 def test_size_wins_over_short_side_and_512_over_neither() -> None:
@@ -112,11 +134,11 @@ def test_size_wins_over_short_side_and_512_over_neither() -> None:
 
 
 def test_style_fills_the_main_style() -> None:
-    assert composed("+experiment=naive", "style=ink")["styles"]["main"]["path"] == "ink"
+    assert composed("+experiment=naive", "style=ink").styles["main"].path == "ink"
 
 
 def test_two_styles_are_shares_of_one_whole() -> None:
-    pictures = job("+experiment=two_styles", "mask=linear").pictures
+    pictures = job("+experiment=two_styles", "mask=linear").images
     near, far = pictures["mask_near"], pictures["mask_far"]
     assert torch.allclose(near**2 + far**2, torch.ones_like(near))
     assert near[pictures["depth"] == 0].min() == 1
@@ -124,7 +146,7 @@ def test_two_styles_are_shares_of_one_whole() -> None:
 
 
 def test_the_papers_two_masks_are_left_as_they_are() -> None:
-    pictures = job("+experiment=two_styles", "mask=linear", "loss.mask_shares=false").pictures
+    pictures = job("+experiment=two_styles", "mask=linear", "loss.normalize_masks=false").images
     assert torch.allclose(pictures["mask_near"] + pictures["mask_far"], torch.ones(()))
 
 
@@ -136,15 +158,15 @@ def test_any_number_of_named_styles() -> None:
         "+mask@styles.mid.mask=band",
     )
     assert {"style_near", "style_mid", "style_far"} < set(made.stylization.terms()[1])
-    squares = sum(made.pictures[f"mask_{name}"] ** 2 for name in ("near", "mid", "far"))
+    squares = sum(made.images[f"mask_{name}"] ** 2 for name in ("near", "mid", "far"))
     assert torch.allclose(squares, torch.ones_like(squares))
 
 
 def test_auto_is_the_threshold_of_this_pictures_depth() -> None:
     made = job("+experiment=masked_style", "mask=step")
-    assert 0.1 < made.found["auto"] < 0.9
-    depth, mask = made.pictures["depth"], made.pictures["mask_main"]
-    assert torch.equal(mask, (depth >= made.found["auto"]).float())
+    assert 0.1 < made.auto_values["auto"] < 0.9
+    depth, mask = made.images["depth"], made.images["mask_main"]
+    assert torch.equal(mask, (depth >= made.auto_values["auto"]).float())
 
 
 @pytest.fixture
@@ -162,27 +184,27 @@ def test_a_photo_without_depth_has_its_depth_estimated(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(photo.parent / "cache"))
     made = job("+experiment=masked_style", f"content={photo}", *TINY_DEPTH)
-    depth = made.pictures["depth"]
+    depth = made.images["depth"]
     assert depth[..., :8].mean() < 0.2  # bright is near
     assert depth[..., -8:].mean() > 0.7
     assert (depth.min(), depth.max()) == (0, 1)
-    assert 0 < made.found["auto"] < 1
-    assert "depth_estimated" not in made.pictures  # no depth term
+    assert 0 < made.auto_values["auto"] < 1
+    assert "depth_estimated" not in made.images  # no depth term
 
     def refuse(*_: object) -> None:
         raise AssertionError("estimated again")
 
     monkeypatch.setattr(TinyDepthNet, "disparity", refuse)
     again = job("+experiment=masked_style", f"content={photo}", *TINY_DEPTH)
-    assert torch.equal(again.pictures["depth"], depth)
+    assert torch.equal(again.images["depth"], depth)
     with pytest.raises(AssertionError, match="estimated again"):  # another picture
         job("+experiment=masked_style", f"content={photo}", "size=40", *TINY_DEPTH)
 
 
 def test_estimate_wins_over_the_depth_that_a_picture_carries() -> None:
-    carried = job("+experiment=masked_style").pictures["depth"]
+    carried = job("+experiment=masked_style").images["depth"]
     estimated = job("+experiment=masked_style", "depth.source=estimate", *TINY_DEPTH)
-    assert not torch.allclose(estimated.pictures["depth"], carried, atol=0.1)
+    assert not torch.allclose(estimated.images["depth"], carried, atol=0.1)
 
 
 @pytest.mark.parametrize("network", [TINY_DEPTH, (*TINY_DEPTH, "+depth_net.layer=relu1_1")])
@@ -191,8 +213,10 @@ def test_depth_term_compares_with_the_contents_own_depth(network: tuple[str, ...
     _, terms = made.stylization.terms()
     assert list(terms) == ["content", "style", "style_main", "depth", "tv"]
     assert float(terms["depth"]) == pytest.approx(0, abs=1e-6)  # it starts from the content
-    assert made.look is not None
-    assert torch.equal(made.look(made.stylization.pastiche), made.pictures["depth_estimated"])
+    assert made.predict_depth is not None
+    assert torch.equal(
+        made.predict_depth(made.stylization.pastiche), made.images["depth_estimated"]
+    )
     noise = job("+experiment=depth_loss", "init=noise", *network).stylization
     total, terms = noise.objective(noise.pastiche)
     assert terms["depth"] > 0.1
@@ -211,7 +235,7 @@ def test_depth_weight_null_is_no_term_and_0_is_only_reported() -> None:
 
 def test_depth_term_goes_with_masks() -> None:
     made = job("+experiment=masked_style", "loss.depth.weight=1e4", *TINY_DEPTH)
-    assert {"mask_main", "depth", "depth_estimated"} < set(made.pictures)
+    assert {"mask_main", "depth", "depth_estimated"} < set(made.images)
     assert "depth" in made.stylization.terms()[1]
 
 
@@ -232,13 +256,13 @@ def test_init_from_a_picture(tmp_path: Path) -> None:
 BAD = [
     ("+foo=1", r"^foo: got an unknown key; expected "),
     ("+stesp=1", r"^stesp: got an unknown key; expected steps, perhaps"),
-    ("+loss.style.nomalizer=1", r"^loss.style.nomalizer: .* expected normalizer, perhaps"),
+    ("+loss.style.wieght=1", r"^loss.style.wieght: .* expected weight, perhaps"),
     ("+mask.centre=1", r"^styles.main.mask.centre: got an unknown key; expected center, perhaps"),
     ("+styles.main.wieght=1", r"^styles.main.wieght: .* expected weight, perhaps"),
     ("steps=0", r"^steps: got 0; expected a whole number, 1 or more"),
     ("steps=ten", r"^steps: got 'ten'"),
     ("seed=-1", r"^seed: got -1"),
-    ("log_every=0", r"^log_every: got 0"),
+    ("log_every_n_steps=0", r"^log_every_n_steps: got 0"),
     ("size=-5", r"^size: got -5; expected a whole number of pixels"),
     ("size=12", r"^size: got a picture of 12 x 8 pixels; .* at least 16 pixels .* relu5_1"),
     ("style_size=10", r"^style_size: got a picture of 10 x 8 pixels; .* relu5_1"),
@@ -263,31 +287,34 @@ BAD = [
     ("loss.depth.weight=-1", r"^loss.depth.weight: got -1; expected a number, 0 or more"),
     ("loss.depth.gradient=yes", r"^loss.depth.gradient: got 'yes'"),
     ("loss.depth.mode=metric", r"^loss.depth.mode: got 'metric'; expected one of aligned, raw"),
-    ("loss.depth.warmup=-1", r"^loss.depth.warmup: got -1; expected a whole number, 0 or more"),
-    ("loss.depth.every=0", r"^loss.depth.every: got 0; expected a whole number, 1 or more"),
     ("loss.depth.size=0", r"^loss.depth.size: got 0; expected a whole number, 1 or more"),
-    ("tile=0", r"^tile: got 0; expected a whole number, 1 or more"),
+    ("tile_size=0", r"^tile_size: got 0; expected a whole number, 1 or more"),
     ("precision=half", r"^precision: got .half.; expected one of auto, float32, bfloat16"),
     (
-        "optimizer.range_penalty=-1",
-        r"^optimizer: got .* \(range_penalty: got -1; expected 0 or more\)",
+        "optimizer.range_penalty_weight=-1",
+        r"^optimizer.range_penalty_weight: got -1; expected a number, 0 or more",
     ),
-    ("tile=small", r"^tile: got 'small'; expected a whole number"),
-    ("optimizer.smoothing=-1", r"^optimizer: got .* \(smoothing: got -1; expected 0 or more\)"),
-    ("loss.depth.every=2", r"^loss.depth.every: got 2; expected 1, or optimizer=adam"),
+    ("tile_size=small", r"^tile_size: got 'small'; expected a whole number"),
+    ("optimizer.preconditioner_exponent=-1", r"^optimizer.preconditioner_exponent: got -1"),
     ("+loss.depth.wieght=1", r"^loss.depth.wieght: got an unknown key; expected weight, perhaps"),
     ("depth.source=embeded", r"^depth.source: got 'embeded'; expected one of auto, file, embed"),
     ("content=nobody.jpg", r"^content: got 'nobody.jpg'.*motorcycle"),
-    ("levels=2", r"^levels: got 2; expected levels.count=2"),
-    ("+levels.cuont=2", r"^levels.cuont: got an unknown key; expected count, perhaps"),
-    ("levels.count=0", r"^levels.count: got 0; expected a whole number, 1 or more"),
-    ("levels.count=2.0", r"^levels.count: got 2.0; expected a whole number"),
-    ("levels.factor=1", r"^levels.factor: got 1; expected a number above 1"),
-    ("levels.factor=nan", r"^levels.factor: got nan; expected a number above 1"),
-    ("levels.detail=-1", r"^levels.detail: got -1; expected a number, 0 or more"),
-    ("levels.detail=some", r"^levels.detail: got 'some'; expected a number, 0 or more"),
-    ("levels.steps=0", r"^levels.steps: got 0; expected a whole number, 1 or more"),
-    ("levels.count=2", r"^levels.steps: got 40 x 1 at smaller sizes; expected less than steps=3"),
+    ("pyramid=2", r"^pyramid: got 2; expected pyramid.KEY=VALUE"),
+    ("+pyramid.lvels=2", r"^pyramid.lvels: got an unknown key; expected levels, perhaps"),
+    ("pyramid.levels=0", r"^pyramid.levels: got 0; expected a whole number, 1 or more"),
+    ("pyramid.levels=2.0", r"^pyramid.levels: got 2.0; expected a whole number"),
+    ("pyramid.scale_factor=1", r"^pyramid.scale_factor: got 1; expected a number above 1"),
+    ("pyramid.scale_factor=nan", r"^pyramid.scale_factor: got nan; expected a number above 1"),
+    ("pyramid.residual=-1", r"^pyramid.residual: got -1; expected a number, 0 or more"),
+    ("pyramid.residual=some", r"^pyramid.residual: got 'some'; expected a number, 0 or more"),
+    (
+        "pyramid.steps_per_level=0",
+        r"^pyramid.steps_per_level: got 0; expected a whole number, 1 or more",
+    ),
+    (
+        "pyramid.levels=2",
+        r"^pyramid.steps_per_level: got 40 x 1 at smaller sizes; expected less than steps=3",
+    ),
 ]
 
 
@@ -300,24 +327,24 @@ def test_what_cannot_be_used_is_named(override: str, message: str) -> None:
 
 TOO_SMALL = [
     (
-        ("+experiment=naive", "levels.count=3"),
-        r"^levels.count: got 3, for which the size 12 x 8 is too small \(size: a picture .* at "
-        r"least 16 pixels for the layer relu5_1; or fewer levels, or a smaller levels.factor",
+        ("+experiment=naive", "pyramid.levels=3"),
+        r"^pyramid.levels: got 3, for which the size 12 x 8 is too small \(size: a picture .* at "
+        r"least 16 pixels for the layer relu5_1; or fewer levels, or a smaller pyramid.scale_",
     ),
     (
-        ("+experiment=naive", "levels.count=2", "size=96", "style_size=24"),
-        r"^levels.count: got 2, for which the size 48 x 32 is too small \(style_size: a picture of",
+        ("+experiment=naive", "pyramid.levels=2", "size=96", "style_size=24"),
+        r"^pyramid.levels: got 2, for which the size 48 x 32 is too small \(style_size: a picture",
     ),
     (
-        ("+experiment=masked_style", "levels.count=2", "mask=step", "mask.threshold=0.8"),
-        r"^levels.count: got 2, .*\(styles.main.mask: a mask that selects .* or fewer levels",
+        ("+experiment=masked_style", "pyramid.levels=2", "mask=step", "mask.threshold=0.8"),
+        r"^pyramid.levels: got 2, .*\(styles.main.mask: a mask that selects .* or fewer levels",
     ),
     (
         (
-            *("+experiment=depth_loss", "levels.count=4", *TINY_DEPTH),
+            *("+experiment=depth_loss", "pyramid.levels=4", *TINY_DEPTH),
             *("loss.style.layers=[relu1_1]", "loss.content.layers=[relu1_1]"),
         ),
-        r"^levels.count: got 4, for which the size 6 x 4 is too small .* least 8 pixels for tiny",
+        r"^pyramid.levels: got 4, for which the size 6 x 4 is too small .* least 8 pixels for tiny",
     ),
 ]
 
@@ -325,29 +352,29 @@ TOO_SMALL = [
 @pytest.mark.parametrize(("overrides", "message"), TOO_SMALL)
 def test_a_coarse_size_that_is_too_small_is_said(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        job("levels.steps=1", "steps=9", *overrides)
+        job("pyramid.steps_per_level=1", "steps=9", *overrides)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("part", ["content", "tv"])
 def test_coarse_to_fine_needs_weights_that_mean_the_same_at_every_size(part: str) -> None:
-    with pytest.raises(InputError, match=rf"^loss.{part}.reduction: got sum beside levels"):
-        job("+experiment=naive", f"loss.{part}.reduction=sum", "levels.count=2", "levels.steps=1")
-
-
-LEVELS = ("levels.count=2", "levels.steps=1")
+    with pytest.raises(InputError, match=rf"^loss.{part}.reduction: got sum beside pyramid"):
+        job(
+            "+experiment=naive",
+            f"loss.{part}.reduction=sum",
+            "pyramid.levels=2",
+            "pyramid.steps_per_level=1",
+        )
 
 
 def test_levels_end_with_the_objective_of_a_run_without_them() -> None:
     settings = ("+experiment=masked_style", "size=91", "loss.depth.weight=1", *TINY_DEPTH)
-    plain, made = job(*settings), job(*settings, *LEVELS)
+    plain, made = job(*settings), job(*settings, *PYRAMID)
     assert made.stylization.size_after(1) == (30, 46)
     assert made.stylization.size_after(2) == plain.stylization.pastiche.shape[-2:] == (61, 91)
-    assert made.found == plain.found
-    assert all(
-        torch.equal(made.pictures[name], picture) for name, picture in plain.pictures.items()
-    )
-    (last,) = made.stylization._finer
+    assert made.auto_values == plain.auto_values
+    assert all(torch.equal(made.images[name], picture) for name, picture in plain.images.items())
+    (last,) = made.stylization._levels
     noise = torch.rand(plain.stylization.pastiche.shape)
     total, terms = last.objective(noise)
     expected, expected_terms = plain.stylization.objective(noise)
@@ -355,9 +382,9 @@ def test_levels_end_with_the_objective_of_a_run_without_them() -> None:
 
 
 def test_coarse_objectives_are_of_the_same_pictures_made_smaller(photo: Path) -> None:
-    made = job("+experiment=naive", f"content={photo}", f"style={photo}", *LEVELS)
+    made = job("+experiment=naive", f"content={photo}", f"style={photo}", *PYRAMID)
     start = made.stylization.pastiche
-    assert torch.equal(start, resize(made.pictures["content"], 16, 24))
+    assert torch.equal(start, resize(made.images["content"], 16, 24))
     _, terms = made.stylization.terms()
     assert (terms["content"], terms["style"]) == (0, 0)
 
@@ -372,54 +399,56 @@ def test_coarse_depth_and_threshold_are_those_of_the_whole_picture(
         return torch.ones_like(depth)
 
     monkeypatch.setattr(masks, "sigmoid", spy)
-    job("+experiment=masked_style", "size=64", *LEVELS)
+    job("+experiment=masked_style", "size=64", *PYRAMID)
     (fine, threshold), (coarse, same_threshold) = seen
     assert same_threshold == threshold
     assert torch.equal(coarse, resize(fine, 22, 32))
 
 
 def test_noise_and_a_given_picture_start_at_the_coarse_size(tmp_path: Path) -> None:
-    noise = job("+experiment=naive", "init=noise", *LEVELS).stylization.pastiche.detach()
+    noise = job("+experiment=naive", "init=noise", *PYRAMID).stylization.pastiche.detach()
     assert noise.shape == (1, 3, 16, 24)
     assert float(noise.std()) == pytest.approx(12**-0.5, rel=0.05)  # not made calmer
     Image.new("RGB", (30, 20), (255, 0, 51)).save(tmp_path / "start.png")
-    start = job("+experiment=naive", f"init={tmp_path}/start.png", *LEVELS).stylization.pastiche
+    start = job("+experiment=naive", f"init={tmp_path}/start.png", *PYRAMID).stylization.pastiche
     assert start.shape == (1, 3, 16, 24)
 
 
 def test_the_photos_detail_comes_back_with_each_size(tmp_path: Path) -> None:
-    made = job("+experiment=naive", "levels.detail=0.5", *LEVELS)
-    (level,) = made.stylization._finer
-    content = made.pictures["content"]
+    made = job("+experiment=naive", "pyramid.residual=0.5", *PYRAMID)
+    (level,) = made.stylization._levels
+    content = made.images["content"]
     smaller = resize(content, 16, 24)
     lost = content - resize(smaller, 32, 48)
     painted = 0.25 + 0.5 * torch.rand(1, 3, 16, 24)
     expected = (resize(painted, 32, 48) + 0.5 * lost).clamp(0, 1)
     assert float(lost.std()) > 0.01
-    assert torch.allclose(level.enlarged(painted), expected, atol=1e-6)
+    assert torch.allclose(level.upsample(painted), expected, atol=1e-6)
     # The photo itself grows to what it was.
-    (whole,) = job("+experiment=naive", *LEVELS).stylization._finer
-    assert torch.allclose(whole.enlarged(smaller), content, atol=1e-6)
+    (whole,) = job("+experiment=naive", *PYRAMID).stylization._levels
+    assert torch.allclose(whole.upsample(smaller), content, atol=1e-6)
     # A start that is not the photo has its own detail, and noise none.
     save_png(torch.rand(1, 3, 32, 48), tmp_path / "start.png")
-    (own,) = job("+experiment=naive", f"init={tmp_path}/start.png", *LEVELS).stylization._finer
-    assert own.detail is not None
-    assert not torch.equal(own.detail, content)
-    for setting in ("init=noise", "levels.detail=0"):
-        (plain,) = job("+experiment=naive", setting, *LEVELS).stylization._finer
-        assert torch.equal(plain.enlarged(painted), resize(painted, 32, 48))
+    (own,) = job("+experiment=naive", f"init={tmp_path}/start.png", *PYRAMID).stylization._levels
+    assert own.laplacian_residual is not None
+    assert not torch.equal(own.laplacian_residual, content)
+    for setting in ("init=noise", "pyramid.residual=0"):
+        (plain,) = job("+experiment=naive", setting, *PYRAMID).stylization._levels
+        assert torch.equal(plain.upsample(painted), resize(painted, 32, 48))
 
 
 def test_with_one_level_the_other_keys_of_levels_change_nothing() -> None:
-    plain = composed("+experiment=naive")
-    other = composed("+experiment=naive", "levels.factor=3", "levels.steps=500")
-    assert build(other).stylization.size_after(3) == (32, 48)
-    assert config_hash(other) == config_hash(plain)
+    settings = ("+experiment=naive", "pyramid.scale_factor=3", "pyramid.steps_per_level=500")
+    assert job(*settings).stylization.size_after(3) == (32, 48)
+    one = config_hash(plain("+experiment=naive"))
+    assert config_hash(plain(*settings)) == one
     three, two = (
-        config_hash(composed("+experiment=naive", "levels.count=2", f"levels.factor={factor}"))
+        config_hash(
+            plain("+experiment=naive", "pyramid.levels=2", f"pyramid.scale_factor={factor}")
+        )
         for factor in (3, 2)
     )
-    assert len({three, two, config_hash(plain)}) == 3
+    assert len({three, two, one}) == 3
 
 
 def test_a_picture_too_small_for_the_depth_network_is_refused(photo: Path) -> None:
@@ -439,27 +468,27 @@ def test_without_an_experiment_the_choice_is_listed() -> None:
 
 
 def test_the_hash_ignores_what_cannot_change_the_pastiche() -> None:
-    base = config_hash(composed("+experiment=naive"))
-    assert base == config_hash(composed("+experiment=naive", "output_dir=x", "log_every=5"))
-    assert base != config_hash(composed("+experiment=naive", "seed=1"))
-    assert base != config_hash(composed("+experiment=naive", "loss.style.weight=2"))
+    base = config_hash(plain("+experiment=naive"))
+    assert base == config_hash(plain("+experiment=naive", "output_dir=x", "log_every_n_steps=5"))
+    assert base != config_hash(plain("+experiment=naive", "seed=1"))
+    assert base != config_hash(plain("+experiment=naive", "loss.style.weight=2"))
 
 
 def test_a_sweeps_runs_are_told_apart_by_what_varies() -> None:
-    config = composed("+experiment=masked_style")
-    identity = identify(
+    config = plain("+experiment=masked_style")
+    identity = run_metadata(
         config, ["+experiment=masked_style", "mask.slope=5", "tracking=off"], "2026-01-01"
     )
     assert identity.name == "mask.slope=5"
     assert identity.group == "masked_style/2026-01-01"
     assert identity.job_type == "sweep"
     assert "mask:sigmoid" in identity.tags
-    assert identify(config).name == "masked_style motorcycle"
+    assert run_metadata(config).name == "masked_style motorcycle"
 
 
 def test_tags_name_the_masks_that_are_used() -> None:
     def tags(*overrides: str) -> set[str]:
-        found = identify(resolve(compose(*overrides))).tags
+        found = run_metadata(plain_values(compose(*overrides))).tags
         return {tag for tag in found if tag.startswith("mask:")}
 
     second = ("+styles.mid.path=ink", "+mask@styles.mid.mask=band")
@@ -470,7 +499,7 @@ def test_tags_name_the_masks_that_are_used() -> None:
 
 
 def test_names_in_a_sweep_are_short() -> None:
-    config = resolve(compose("+experiment=masked_style"))
+    config = plain_values(compose("+experiment=masked_style"))
     varied = [
         "mask={_target_:src.masks.band,near:0.1,far:0.4}",
         "loss.style.weight=251751501.85907653",
@@ -479,7 +508,7 @@ def test_names_in_a_sweep_are_short() -> None:
         "+sweep=pareto",
         "resume=outputs/1",
     ]
-    assert identify(config, varied, "x").name == (
+    assert run_metadata(config, varied, "x").name == (
         "mask={band,near:0.1,far:0.4} loss.style.weight=2.518e+08 "
         "loss.depth.weight=1.235e-05 optimizer.lr=0.02"
     )
@@ -503,39 +532,32 @@ def test_a_checkpoint_must_fit(tmp_path: Path) -> None:
     assert checkpoints.check(file, made.stylization, 6) == 5
 
 
-def optimizer_where(*overrides: str) -> torch.Tensor | None:
+def optimizer_region(*overrides: str) -> torch.Tensor | None:
     found = job(*overrides).stylization.configure_optimizers()
     assert isinstance(found, LBFGS)
-    return found._where
+    return found._region
 
 
-def test_the_optimizer_smooths_where_a_style_goes() -> None:
-    assert optimizer_where("+experiment=naive") is None
-    where = optimizer_where("+experiment=masked_style")
-    mask = job("+experiment=masked_style").pictures["mask_main"]
-    assert where is not None
-    assert torch.allclose(where, mask, atol=1e-6)
-    both = optimizer_where("+experiment=two_styles")  # shares of one whole
+def test_the_optimizer_works_where_a_style_goes() -> None:
+    assert optimizer_region("+experiment=naive") is None
+    region = optimizer_region("+experiment=masked_style")
+    mask = job("+experiment=masked_style").images["mask_main"]
+    assert region is not None
+    assert torch.allclose(region, mask, atol=1e-6)
+    both = optimizer_region("+experiment=two_styles")  # shares of one whole
     assert both is not None
     assert torch.allclose(both, torch.ones_like(both), atol=1e-5)
 
 
 def test_tiles_come_by_themselves_with_large_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuts = []
-    monkeypatch.setattr(jobs, "TILE", 32)
-    inside = jobs.cut
-    monkeypatch.setattr(
-        jobs, "cut", lambda *given: cuts.append(len(inside(*given))) or inside(*given)
-    )
-    job("+experiment=naive")
-    assert set(cuts) == {1}
-    monkeypatch.setattr(jobs, "LARGEST_AT_ONCE", 1)
-    cuts.clear()
-    job("+experiment=naive", "tile=null")
-    assert set(cuts) == {1}
-    cuts.clear()
-    job("+experiment=naive")
-    assert min(cuts) > 1
+    def tiles(*overrides: str) -> int:
+        return len(job("+experiment=naive", *overrides).stylization.objective._tiles)
+
+    monkeypatch.setattr(jobs, "TILE_SIZE", 32)
+    assert tiles() == 1
+    monkeypatch.setattr(jobs, "MAX_UNTILED", 1)
+    assert tiles("tile_size=null") == 1
+    assert tiles() > 1
 
 
 def test_a_depth_network_sees_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -547,10 +569,14 @@ def test_a_depth_network_sees_a_small_copy(monkeypatch: pytest.MonkeyPatch) -> N
         return inside(self, image, features)
 
     monkeypatch.setattr(TinyDepthNet, "disparity", disparity)
-    for given, side in (("loss.depth.size=24", 24), ("tile=16", 48), ("tile=null", 48)):
+    for given, side in (
+        ("loss.depth.size=24", 24),
+        ("tile_size=16", 48),
+        ("tile_size=null", 48),
+    ):
         sizes.clear()
-        monkeypatch.setattr(jobs, "DEPTH_BESIDE_TILES", 48)
-        jobs.SHARED.clear()
+        monkeypatch.setattr(terms, "DEPTH_BESIDE_TILES", 48)
+        targets.disparity.cache_clear()
         made = job("+experiment=depth_loss", given, *TINY_DEPTH).stylization
         total, _ = made.objective(made.pastiche)
         total.backward()
@@ -565,7 +591,7 @@ def test_a_copy_too_small_for_the_depth_network_is_refused() -> None:
 
 
 def test_a_checkpoint_must_have_the_size_of_its_step(tmp_path: Path) -> None:
-    settings = ("+experiment=naive", "steps=9", "levels.count=2", "levels.steps=4")
+    settings = ("+experiment=naive", "steps=9", "pyramid.levels=2", "pyramid.steps_per_level=4")
     made, file = job(*settings).stylization, tmp_path / "last.ckpt"
     coarse, fine = torch.zeros(1, 3, 16, 24), torch.zeros(1, 3, 32, 48)
     for step, right, wrong in ((3, coarse, fine), (4, coarse, fine), (5, fine, coarse)):
@@ -596,10 +622,10 @@ def test_bfloat16_comes_by_itself_where_the_processor_is_made_for_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: gpu)
-    config = composed("+experiment=naive", f"trainer.accelerator={accelerator}")
-    assert configuration.precision(config) == found
-    for name in configuration.PRECISIONS:
-        assert configuration.precision({**config, "precision": name}) == name
+    config = plain("+experiment=naive", f"trainer.accelerator={accelerator}")
+    assert identity.precision("auto", accelerator) == found
+    for name in identity.PRECISIONS:
+        assert identity.precision(name, accelerator) == name
     assert config_hash(config) == config_hash({**config, "precision": found})
     other = "float32" if found == "bfloat16" else "bfloat16"
     assert config_hash(config) != config_hash({**config, "precision": other})
@@ -607,7 +633,7 @@ def test_bfloat16_comes_by_itself_where_the_processor_is_made_for_it(
 
 def test_a_run_in_bfloat16_compares_with_targets_in_bfloat16(photo: Path) -> None:
     """Else its rounding, a noise that the targets then lack, is most of the loss near them."""
-    for precision in configuration.PRECISIONS:
+    for precision in identity.PRECISIONS:
         given = ("+experiment=naive", f"content={photo}", f"style={photo}")
         stylization = job(*given, f"precision={precision}").stylization
         _, parts = stylization.objective(stylization.pastiche.detach())
@@ -617,7 +643,7 @@ def test_a_run_in_bfloat16_compares_with_targets_in_bfloat16(photo: Path) -> Non
 
 def test_jobs_of_one_process_share_no_targets_between_precisions() -> None:
     styles = {}
-    for precision in (*configuration.PRECISIONS, *configuration.PRECISIONS):
+    for precision in (*identity.PRECISIONS, *identity.PRECISIONS):
         stylization = job("+experiment=naive", f"precision={precision}").stylization
         _, parts = stylization.objective(stylization.pastiche.detach())
         assert parts["content"] == 0
@@ -627,21 +653,86 @@ def test_jobs_of_one_process_share_no_targets_between_precisions() -> None:
 
 def test_the_depth_of_masks_does_not_depend_on_the_precision(photo: Path) -> None:
     depths = [
-        job("+experiment=masked_style", f"content={photo}", f"precision={precision}").pictures
-        for precision in configuration.PRECISIONS
+        job("+experiment=masked_style", f"content={photo}", f"precision={precision}").images
+        for precision in identity.PRECISIONS
     ]
     assert torch.equal(depths[0]["depth"], depths[1]["depth"])
 
 
-def test_configurations_of_earlier_releases_do_what_they_did() -> None:
-    cfg = compose("+experiment=naive", *SMALL)
-    OmegaConf.set_struct(cfg, False)
-    del cfg["tile"], cfg["precision"], cfg["levels"], cfg["loss"]["depth"]["size"]
-    found = resolve(cfg)
-    assert configuration.precision(found) == "float32"
-    assert found["tile"] is None
-    without = {key: found[key] for key in found.keys() - {"tile", "precision", "levels"}}
-    assert config_hash(without) == config_hash(found)
-    assert found["levels"]["count"] == 1
-    assert build(found).stylization.objective is not None
-    assert resolve(compose("+experiment=naive", "tile=64", "precision=auto"))["tile"] == 64
+EARLIER = {  # keys as release 0.4 had them
+    "levels": {"count": 2, "factor": 1.2, "steps": 1, "detail": 0.5},
+    "tile": 64,
+    "log_every": 5,
+    "picture_every": 7,
+    "objectives": ["style"],
+}
+
+
+def earlier_configuration(tmp_path: Path, **changes: Any) -> Path:
+    """config.yaml of a run of release 0.4, made of today's."""
+    config = OmegaConf.to_container(compose(*SMALL, "+experiment=two_styles"), resolve=True)
+    assert isinstance(config, dict)
+    for key in legacy.RENAMED.values():
+        config.pop(key, None)
+    loss = config["loss"]
+    for term in ("content", "style", "tv", "depth"):
+        del loss[term]["_target_"]
+    del loss["style"]["distance"]
+    loss["mask_shares"] = not loss.pop("normalize_masks")
+    loss["depth"] |= {"warmup": 0, "every": 1}
+    optimizer = config["optimizer"]
+    optimizer["smoothing"] = 2 * optimizer.pop("preconditioner_exponent")
+    optimizer["range_penalty"] = 2 * optimizer.pop("range_penalty_weight")
+    OmegaConf.save({**config, **EARLIER, **changes}, tmp_path / "config.yaml")
+    return tmp_path
+
+
+def upgraded(folder: Path, *overrides: str) -> Config:
+    copy = folder / "copy"
+    copy.mkdir()
+    arguments = ["--config-path", str(folder), "--config-name", "config", *overrides]
+    found = upgraded_arguments(arguments, copy)
+    assert found == ["--config-path", str(copy), *arguments[2:]]
+    with initialize_config_dir(str(copy), version_base="1.3"):
+        return resolve(hydra_compose("config", list(overrides)))
+
+
+def test_a_configuration_of_release_0_4_does_what_it_did(tmp_path: Path) -> None:
+    config = upgraded(earlier_configuration(tmp_path))
+    assert config.pyramid == Pyramid(2, 1.2, 1, 0.5)
+    assert (config.tile_size, config.optimized_metric) == (64, ["style"])
+    assert (config.log_every_n_steps, config.save_every_n_steps) == (5, 7)
+    assert config.loss.normalize_masks is False
+    assert config.optimizer["preconditioner_exponent"] == 2
+    assert config.optimizer["range_penalty_weight"] == 200
+    assert torch.isfinite(build(config).stylization.terms()[0])
+
+
+def test_a_configuration_before_release_0_4_does_what_it_did(tmp_path: Path) -> None:
+    folder = earlier_configuration(tmp_path)
+    config = OmegaConf.load(folder / "config.yaml")
+    del config["tile"], config["precision"], config["levels"], config["loss"]["depth"]["size"]
+    OmegaConf.save(config, folder / "config.yaml")
+    found = upgraded(folder)
+    assert (found.precision, found.tile_size, found.pyramid.levels) == ("float32", None, 1)
+    assert torch.isfinite(build(found).stylization.terms()[0])
+
+
+def test_an_upgraded_configuration_is_upgraded_already(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(compose(*SMALL, "+experiment=naive")))
+    assert upgraded(tmp_path) == composed("+experiment=naive")
+
+
+def test_a_setting_that_no_release_has_any_more_is_refused(tmp_path: Path) -> None:
+    folder = earlier_configuration(tmp_path, loss={"depth": {"every": 2}})
+    with pytest.raises(InputError, match=r"^loss.depth.every: got 2; expected 1"):
+        upgraded(folder)
+
+
+@pytest.mark.parametrize(("old", "new"), legacy.RENAMED.items())
+def test_an_old_key_on_the_command_line_names_the_new_one(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    for plus in ("", "+", "++"):
+        with pytest.raises(InputError, match=rf"^{old}: got a key .*; expected {new}=VALUE"):
+            upgraded_arguments([f"{plus}{old}=2"], tmp_path)

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from src import dashboard
-from src.config import compose
-from src.runs import flatten
+from src.pipeline.config import compose_plain
+from src.runs.reader import flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 # wandb-workspaces itself still writes for the pydantic before the last.
@@ -41,17 +41,13 @@ def test_the_workspace_has_every_panel() -> None:
     assert pictures["mediaKeys"] == ["pastiche"]
     assert pictures["gridSettings"] == {"xAxis": "step", "yAxis": "run"}
     curves = [panel["config"] for panel in panels["Curves"]]
-    terms = [["total"], ["content"], ["style"], ["tv"], ["depth"]]
-    assert [curve["metrics"] for curve in curves] == terms
+    terms = ["total", "content", "style", "tv", "depth", "depth_gradient"]
+    assert [curve["metrics"] for curve in curves] == [[term] for term in terms]
     assert {(curve["xAxis"], curve["yLogScale"]) for curve in curves} == {("step", True)}
     coordinates, *importance = panels["What matters"]
-    assert [c["accessor"] for c in coordinates["config"]["columns"]] == [
-        "config:loss.value.depth.weight",
-        "summary:style",
-        "summary:content",
-        "summary:depth",
-    ]
-    assert coordinates["config"]["columns"][0]["log"] is True
+    weight, *terms = coordinates["config"]["columns"]
+    assert (weight["accessor"], weight["log"]) == ("config:loss.value.depth.weight", True)
+    assert [c["accessor"] for c in terms] == ["summary:style", "summary:content", "summary:depth"]
     targets = [panel["config"]["targetKey"] for panel in importance]
     assert targets == ["style", "content", "depth"]
     scatter = panels["Trade-off"][0]["config"]
@@ -69,7 +65,7 @@ def test_the_report_shows_the_same_of_the_projects_runs() -> None:
 
 
 def test_default_keys_are_keys_of_the_configuration() -> None:
-    known = flatten(compose("+experiment=depth_loss", "mask=sigmoid"))
+    known = flatten(compose_plain("+experiment=depth_loss", "mask=sigmoid"))
     assert set(dashboard.KEYS) <= set(known)
 
 
@@ -119,7 +115,7 @@ def test_what_the_agent_runs_can_be_composed(path: Path) -> None:
     lines = command_lines(path)
     assert len(lines) == 16
     assert lines[0][:4] == ["/usr/bin/env", "python", "-m", "src.run"]
-    configs = [compose(*line[4:]) for line in lines]
+    configs = [compose_plain(*line[4:]) for line in lines]
     assert len({str(config["loss"]) for config in configs}) == len(lines)
     assert configs[0]["loss"]["depth"]["weight"] == 1
     assert configs[-1]["loss"]["depth"]["weight"] == 200000

@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
+from src.core.errors import InputError
 from src.depth_nets import depth_anything_v2
 from src.depth_nets.depth_anything import DepthAnything
-from src.errors import InputError
+from tests import depth_networks
+from tests.depth_networks import refusal
 
 KEY = "depth_net.weights"
 FILES = ("config.json", "model.safetensors")
@@ -92,13 +93,6 @@ def net(folder: Path) -> DepthAnything:
     return depth_anything_v2(str(folder), size=56)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of its own for every test."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    return tmp_path / "torch" / "hub" / "checkpoints"
-
-
 def smooth(height: int, width: int) -> Tensor:
     coarse = torch.rand(1, 3, height // 8 + 2, width // 8 + 2)
     return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
@@ -133,7 +127,7 @@ def test_the_whole_is_the_librarys(net: DepthAnything, network: Any) -> None:
         expected = network(pixels).predicted_depth
     assert expected.shape == (1, 56, 84)
     assert expected.std() > 1e-2
-    found = net.estimate(image)
+    found = net.predict(image)
     assert found.shape == (1, 1, 60, 84)
     assert_close(found[:, 0, 0], expected[:, 0], rtol=0, atol=1e-4)
 
@@ -141,8 +135,8 @@ def test_the_whole_is_the_librarys(net: DepthAnything, network: Any) -> None:
 @pytest.mark.parametrize("size", [14, 56, 252])
 def test_a_smaller_size_looks_at_less(folder: Path, size: int) -> None:
     smaller = depth_anything_v2(str(folder), size=size)
-    assert smaller.feed(1080, 1920) == (size, round(size * 16 / 9 / 14) * 14)
-    assert smaller.estimate(smooth(70, 90)).shape == (1, 1, 70, 90)
+    assert smaller.resized_input(1080, 1920) == (size, round(size * 16 / 9 / 14) * 14)
+    assert smaller.predict(smooth(70, 90)).shape == (1, 1, 70, 90)
 
 
 @pytest.mark.parametrize("size", [0, -14, 13, 500, 518.0, "518", None, True])
@@ -156,31 +150,18 @@ def test_a_size_that_it_cannot_look_at_is_refused(folder: Path, size: Any) -> No
 # what it computes
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 3, 33, 47), (2, 3, 40, 40), (1, 3, 1, 1), (1, 3, 7, 300), (1, 3, 301, 211)]
-)
+@pytest.mark.parametrize("shape", depth_networks.SHAPES)
 def test_any_size_comes_back_at_its_size(net: DepthAnything, shape: tuple[int, ...]) -> None:
-    found = net.estimate(torch.rand(shape))
-    assert found.shape == (shape[0], 1, *shape[2:])
-    assert found.dtype == torch.float32
-    assert found.min() >= 0
-    assert not found.requires_grad
+    depth_networks.check_size(net, shape)
 
 
 def test_the_gradient_is_that_of_finite_differences(net: DepthAnything) -> None:
     exact = DepthAnything(copy.deepcopy(net.module).double(), 56)
-    image = smooth(45, 39).double().requires_grad_()
-    weight, way = torch.rand(45, 39).double(), torch.randn(1, 3, 45, 39).double()
-    (gradient,) = torch.autograd.grad((exact.disparity(image, {}) * weight).sum(), image)
-    assert gradient.isfinite().all()
-    assert (gradient != 0).double().mean() > 0.99
-    step = 1e-6
-    with torch.no_grad():
-        ahead, behind = (
-            (exact.disparity(image + sign * step * way, {}) * weight).sum() for sign in (1, -1)
-        )
-    found = ((ahead - behind) / (2 * step)).item()
-    assert found == pytest.approx((gradient * way).sum().item(), rel=1e-4)
+    depth_networks.check_gradient(exact, smooth(45, 39), step=1e-6)
+
+
+def test_nothing_of_it_learns(net: DepthAnything) -> None:
+    depth_networks.check_frozen(net)
 
 
 def test_what_lies_outside_the_range_is_still_steered(net: DepthAnything) -> None:
@@ -188,13 +169,6 @@ def test_what_lies_outside_the_range_is_still_steered(net: DepthAnything) -> Non
     net.disparity(image, {}).sum().backward()
     assert image.grad is not None
     assert (image.grad != 0).float().mean() > 0.99
-
-
-def test_nothing_of_it_learns(net: DepthAnything) -> None:
-    image = torch.rand(1, 3, 40, 52).requires_grad_()
-    net.disparity(image, {}).sum().backward()
-    assert not any(module.training for module in net.module.modules())
-    assert not any(p.requires_grad or p.grad is not None for p in net.module.parameters())
 
 
 def test_its_name_and_fingerprint_say_its_size(net: DepthAnything, folder: Path) -> None:
@@ -206,30 +180,12 @@ def test_its_name_and_fingerprint_say_its_size(net: DepthAnything, folder: Path)
 # its files
 
 
-def refused(source: Path) -> str:
-    """The one line with which reading ends."""
-    with pytest.raises(InputError) as caught:
-        depth_anything_v2(str(source))
-    text = str(caught.value)
-    assert caught.value.key == KEY
-    assert "\n" not in text
-    return text
-
-
 def changed(folder: Path, to: Path, change: Callable[[dict[str, Tensor]], Any]) -> Path:
     """A copy of the files with other tensors."""
     shutil.copytree(folder, to)
     tensors = load_file(to / "model.safetensors")
     change(tensors)
     save_file(tensors, to / "model.safetensors", metadata={"format": "pt"})
-    return to
-
-
-def configured(folder: Path, to: Path, **settings: Any) -> Path:
-    """A copy of the files with other settings."""
-    shutil.copytree(folder, to)
-    found = json.loads((to / "config.json").read_text())
-    (to / "config.json").write_text(json.dumps(found | settings))
     return to
 
 
@@ -240,8 +196,8 @@ def test_the_published_names_are_read(net: DepthAnything, folder: Path, tmp_path
     assert old not in net.module.state_dict()
     other = changed(folder, tmp_path / "other", lambda s: s[old].add_(1))
     image = smooth(40, 52)
-    found = depth_anything_v2(str(other), size=56).estimate(image)
-    assert (found - net.estimate(image)).abs().max() > 1e-4
+    found = depth_anything_v2(str(other), size=56).predict(image)
+    assert (found - net.predict(image)).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -253,21 +209,31 @@ def test_the_published_names_are_read(net: DepthAnything, folder: Path, tmp_path
     ],
 )
 def test_weights_of_another_network_are_refused(
-    folder: Path, tmp_path: Path, change: Callable[[dict[str, Tensor]], Any], words: str
+    folder: Path,
+    tmp_path: Path,
+    change: Callable[[dict[str, Tensor]], Any],
+    words: str,
 ) -> None:
-    text = refused(changed(folder, tmp_path / "other", change))
+    text = refusal(depth_anything_v2, changed(folder, tmp_path / "other", change))
     assert "weights of another network" in text
     assert words in text
 
 
-def test_a_model_of_metric_depth_is_refused(folder: Path, tmp_path: Path) -> None:
-    text = refused(configured(folder, tmp_path / "m", depth_estimation_type="metric", max_depth=20))
-    assert "metric depth" in text
-
-
-def test_settings_of_a_larger_model_are_refused(folder: Path, tmp_path: Path) -> None:
-    text = refused(configured(folder, tmp_path / "larger", fusion_hidden_size=128))
-    assert "of another shape" in text
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"depth_estimation_type": "metric", "max_depth": 20}, "metric depth"),
+        ({"fusion_hidden_size": 128}, "of another shape"),  # a larger model
+    ],
+)
+def test_settings_of_another_model_are_refused(
+    folder: Path, tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | settings))
+    assert words in refusal(depth_anything_v2, other)
 
 
 @pytest.mark.parametrize("share", [0, 0.1, 0.99])
@@ -276,7 +242,7 @@ def test_a_cut_file_is_refused(folder: Path, tmp_path: Path, file: str, share: f
     cut = tmp_path / "cut" / file
     shutil.copytree(folder, cut.parent)
     cut.write_bytes(cut.read_bytes()[: int(share * cut.stat().st_size)])
-    assert f"got {cut.parent}, which cannot be read" in refused(cut.parent)
+    assert f"got {cut.parent}, which cannot be read" in refusal(depth_anything_v2, cut.parent)
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -285,9 +251,9 @@ def test_a_folder_without_one_of_the_files_is_refused(
 ) -> None:
     shutil.copytree(folder, tmp_path / "less")
     (tmp_path / "less" / file).unlink()
-    assert f"has no {file}" in refused(tmp_path / "less")
-    assert "got no folder" in refused(tmp_path / "nowhere")
-    assert "got no folder" in refused(folder / file)
+    assert f"has no {file}" in refusal(depth_anything_v2, tmp_path / "less")
+    assert "got no folder" in refusal(depth_anything_v2, tmp_path / "nowhere")
+    assert "got no folder" in refusal(depth_anything_v2, folder / file)
 
 
 def test_without_the_package_it_is_said_how_to_get_it(
@@ -304,7 +270,7 @@ def test_the_yaml_says_what_it_takes(net: DepthAnything, folder: Path) -> None:
     found = instantiate(settings, weights=str(folder), size=56, _convert_="all")
     assert found.fingerprint() == net.fingerprint()
     assert set(settings.checksums) == set(FILES)
-    assert instantiate(settings, weights=str(folder)).feed(518, 518) == (518, 518)
+    assert instantiate(settings, weights=str(folder)).resized_input(518, 518) == (518, 518)
 
 
 # fetching
@@ -318,39 +284,23 @@ def test_it_is_fetched_once(
     net: DepthAnything,
     folder: Path,
     server: Server,
-    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     shutil.copytree(folder, server.folder / "tiny")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             found = depth_anything_v2(
-                url=f"{server.url}/tiny", checksums=sha256(folder), size=net.feed(56, 56)[0]
+                url=f"{server.url}/tiny",
+                checksums=sha256(folder),
+                size=net.resized_input(56, 56)[0],
             )
             assert found.fingerprint() == net.fingerprint()
     assert sorted(server.requests) == [f"/tiny/{file}" for file in FILES]
-    assert sorted(p.name for p in (cache / "Depth-Anything-V2-Small-hf").iterdir()) == list(FILES)
+    cache = tmp_path / "hub" / "checkpoints" / "Depth-Anything-V2-Small-hf"
+    assert sorted(path.name for path in cache.iterdir()) == list(FILES)
     assert caplog.messages == []
     assert capsys.readouterr().out == ""
-
-
-def test_another_checksum_is_refused_and_leaves_nothing_broken(
-    folder: Path, server: Server, cache: Path
-) -> None:
-    shutil.copytree(folder, server.folder / "tiny")
-    checksums = sha256(folder) | {"model.safetensors": "0" * 64}
-    with pytest.raises(InputError, match=r"another checksum from .*/tiny/model.safetensors"):
-        depth_anything_v2(url=f"{server.url}/tiny", checksums=checksums)
-    assert [p.name for p in (cache / "Depth-Anything-V2-Small-hf").iterdir()] == ["config.json"]
-
-
-def test_no_network_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"  # nobody listens
-        with pytest.raises(InputError, match=f"{KEY}=PATH") as caught:
-            depth_anything_v2(url=url, checksums=dict.fromkeys(FILES, "0"))
-    assert f"no answer from {url}/config.json" in str(caught.value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.errors import InputError
+from src.core.errors import InputError
 from src.inputs import depth_maps, holes
 from src.inputs.depth_maps import RawDepth
 
@@ -35,12 +35,16 @@ def test_a_ramp_becomes_zero_to_one() -> None:
     assert found.depth[0, 0, 0, 20].item() == pytest.approx((4 - 2.1) / 9.8, abs=1e-3)
 
 
-def test_one_speckle_moves_nothing() -> None:
+def test_one_speckle_moves_nothing_and_infinity_is_not_measured() -> None:
     ramp = np.linspace(1, 2, 400).reshape(20, 20)
     ramp[7, 7] = 1e6
     found = prepare(raw(ramp), 20, 20)
     assert found.span[1] < 2
     assert found.depth[0, 0, 7, 7] == 1
+    ramp[:5] = np.inf
+    found = prepare(raw(ramp), 20, 20)
+    assert (found.depth[0, 0, :5] == 1).all()
+    assert not found.valid[0, 0, :5].any()
 
 
 def test_disparity_is_inverted_and_zero_is_missing() -> None:
@@ -76,19 +80,11 @@ def test_nothing_valid(kind: str) -> None:
         prepare(raw(np.zeros((9, 9)), np.zeros((9, 9), bool), kind=kind), 9, 9)
 
 
-def test_infinitely_far_is_far_but_not_measured() -> None:
-    values = np.linspace(1, 2, 400).reshape(20, 20)
-    values[:5] = np.inf
-    found = prepare(raw(values), 20, 20)
-    assert (found.depth[0, 0, :5] == 1).all()
-    assert not found.valid[0, 0, :5].any()
-
-
-def test_complete_maps_keep_what_their_makers_filled() -> None:
+def test_dense_maps_keep_what_their_makers_filled() -> None:
     values = np.linspace(1, 2, 400).reshape(20, 20)
     valid = np.ones((20, 20), bool)
     valid[:, 10:] = False
-    filled = prepare(raw(values, valid, complete=True), 20, 20)
+    filled = prepare(raw(values, valid, dense=True), 20, 20)
     assert filled.depth[0, 0, 10, 15] > filled.depth[0, 0, 10, 10]
     assert not filled.valid[0, 0, :, 10:].any()
     guessed = prepare(raw(values, valid), 20, 20)
@@ -125,7 +121,7 @@ def test_sparse_points_stay_where_they_are() -> None:
     assert found.depth[0, 0, -1, -1] == 1
 
 
-def test_dense_maps_with_holes_keep_their_share() -> None:
+def test_maps_with_holes_keep_their_share() -> None:
     rng = np.random.default_rng(0)
     values = np.linspace(1, 9, 6400).reshape(80, 80).astype(np.float32)
     known = np.ones((80, 80), bool)
@@ -135,24 +131,12 @@ def test_dense_maps_with_holes_keep_their_share() -> None:
     assert found.valid.float().mean() == pytest.approx(1 - 800 / 6400, abs=0.01)
 
 
-@pytest.mark.parametrize(
-    ("shape", "fits"),
-    [
-        ((120, 160), True),
-        ((240, 320), True),
-        ((121, 160), True),
-        ((160, 120), False),
-        ((120, 170), False),
-    ],
-)
-def test_aspects(shape: tuple[int, int], fits: bool) -> None:
-    found = raw(np.ones(shape))
-    if fits:
-        depth_maps.check_aspect(found, (480, 640), "depth.path")
-    else:
-        with pytest.raises(InputError, match="640 x 480") as caught:
-            depth_maps.check_aspect(found, (480, 640), "depth.path")
-        assert f"{shape[1]} x {shape[0]}" in str(caught.value)
+def test_aspects() -> None:
+    for height, width in ((120, 160), (240, 320), (121, 160)):
+        depth_maps.check_aspect(raw(np.ones((height, width))), (480, 640), "depth.path")
+    for height, width in ((160, 120), (120, 170)):
+        with pytest.raises(InputError, match=f"{width} x {height} points.* 640 x 480 pixels"):
+            depth_maps.check_aspect(raw(np.ones((height, width))), (480, 640), "depth.path")
 
 
 # Holes
@@ -172,7 +156,7 @@ def two_planes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_holes_are_filled_along_the_photos_edges() -> None:
     depth, known, photo = two_planes()
-    found = holes.fill(np.where(known, depth, 0.5), known, photo)
+    found = holes.inpaint_depth(np.where(known, depth, 0.5), known, photo)
     assert np.abs(found - depth).max() < 0.05
 
 
@@ -180,29 +164,25 @@ def test_what_is_known_stays_to_the_bit() -> None:
     rng = np.random.default_rng(0)
     depth = rng.random((40, 50), np.float32)
     known = rng.random((40, 50)) > 0.5
-    found = holes.fill(depth, known, rng.random((40, 50, 3), np.float32))
+    found = holes.inpaint_depth(depth, known, rng.random((40, 50, 3), np.float32))
     assert np.array_equal(found[known], depth[known])
     assert found.dtype == np.float32
     assert found.min() >= 0
     assert found.max() <= 1
 
 
-def test_a_complete_map_is_untouched() -> None:
-    depth = np.random.default_rng(0).random((9, 9), np.float32)
-    assert holes.fill(depth, np.ones((9, 9), bool), np.zeros((9, 9, 3), np.float32)) is depth
-
-
-def test_one_known_point_fills_everything() -> None:
+def test_a_complete_map_is_untouched_and_one_known_point_fills_everything() -> None:
+    depth, photo = np.full((12, 15), 0.3, np.float32), np.zeros((12, 15, 3), np.float32)
+    assert holes.inpaint_depth(depth, np.ones((12, 15), bool), photo) is depth
     known = np.zeros((12, 15), bool)
     known[3, 4] = True
-    found = holes.fill(np.full((12, 15), 0.3, np.float32), known, np.zeros((12, 15, 3), np.float32))
-    assert np.abs(found - 0.3).max() < 1e-3
+    assert np.abs(holes.inpaint_depth(depth, known, photo) - 0.3).max() < 1e-3
 
 
 def test_filling_does_not_see_the_values_in_holes() -> None:
     depth, known, photo = two_planes()
-    one = holes.fill(np.where(known, depth, 0.1).astype(np.float32), known, photo)
-    other = holes.fill(np.where(known, depth, 0.9).astype(np.float32), known, photo)
+    one = holes.inpaint_depth(np.where(known, depth, 0.1).astype(np.float32), known, photo)
+    other = holes.inpaint_depth(np.where(known, depth, 0.9).astype(np.float32), known, photo)
     assert np.array_equal(one, other)
 
 
@@ -213,7 +193,6 @@ def test_conjugate_gradients_solve() -> None:
     dense = rng.random((30, 30)) - 0.5
     dense = dense @ dense.T + np.eye(30)
     right = rng.random(30)
-    found = holes._conjugate_gradients(
-        sparse.csr_array(dense), right, np.zeros(30), 1 / dense.diagonal()
-    )
+    system = sparse.csr_array(dense)
+    found = holes._conjugate_gradients(system, right, np.zeros(30), 1 / dense.diagonal())
     assert np.abs(found - np.linalg.solve(dense, right)).max() < 1e-3

@@ -1,31 +1,35 @@
-"""The command that measures finished runs, and the benchmark."""
+"""The command that measures finished runs and compares groups of them."""
 
 import json
 import math
 import os
-import shlex
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from hydra.core.override_parser.overrides_parser import OverridesParser
+import yaml
 from PIL import Image
+from rich.console import Console
 
-from src import jobs
 from src.backbones import vgg19
-from src.config import compose as composed
-from src.config import config_hash
-from src.errors import InputError
-from src.evaluate import benchmark, files, report
+from src.core.errors import InputError
+from src.evaluate import __main__ as command
+from src.evaluate import comparison
 from src.evaluate.__main__ import main
-from src.evaluate.evaluation import Evaluation
-from src.evaluate.measure import LAYERS, Measurer, Pictures, allowed
-from src.runs import Run
+from src.evaluate.comparison import Measured, group_runs, median, summarize, summary_table
+from src.metrics.evaluation import CONTROLS, DepthEvaluator, Evaluation, layers_in_loss
+from src.metrics.measurer import LAYERS, Measurer, Pictures, style_region
+from src.pipeline import stylize
+from src.pipeline.config import compose_plain
+from src.runs.comparison import run_names
+from src.runs.quantities import ANY_STYLE, METRICS, QUANTITIES, UNKNOWN, quantity
+from src.runs.reader import Run
+from tests.fake_runs import fake_run
 from tests.running import TINY_DEPTH, TinyDepthNet, run
 from tests.test_tracking import records
+
+ROOT = Path(__file__).resolve().parents[1]
 
 SMALL = ("size=80", "steps=3", "tracking=off", "trainer.accelerator=cpu")
 
@@ -53,40 +57,19 @@ def tiny_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     def network(name: str, weights: str | None = None, key: str = "") -> TinyDepthNet:
         return TinyDepthNet()
 
-    monkeypatch.setattr(jobs, "depth_network", network)
+    for module in (command, stylize):
+        monkeypatch.setattr(module, "depth_network", network)
 
 
 def numbers(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
 
-ALWAYS = {
-    "style_gram",
-    "style_swd",
-    "style_gram_masked",
-    "style_swd_masked",
-    "feature_distance",
-    "self_similarity",
-    "ssim",
-    "edge_f1",
-    "sharpness_near",
-    "sharpness_far",
-    "sharpness_near_over_far",
-}
-SCORES = {"spearman", "abs_rel", "delta", "rmse", "silog", "whdr"}
-DEPTH = {f"{prefix}{s}" for prefix in ("depth_", "sensor_", "content_sensor_") for s in SCORES}
-DEPTH |= {"depth_term"}
-OF_MASKS = {"kept_change", "kept_ratio", "kept_ratio_features", "kept_share", "leakage_px"}
-ABOUT = {
-    "judge",
-    "judge_name",
-    "judge_weights",
-    "judge_is_loss",
-    "sensor_unit",
-    "backbone",
-    "layers_in_loss",
-    "version",
-}
+MASKS = {name for name in METRICS if name.startswith(("kept_", "leakage"))}
+DEPTH = {name for name in METRICS if name.startswith(("depth_", "sensor_", "content_sensor_"))}
+ALWAYS = {name for name in METRICS if not name.endswith(ANY_STYLE)} - MASKS - DEPTH
+ABOUT = {"judge", "judge_name", "judge_weights", "judge_is_loss"}
+ABOUT |= {"sensor_unit", "backbone", "layers_in_loss", "version"}
 
 
 def test_metrics_of_three_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,17 +79,18 @@ def test_metrics_of_three_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -
     assert "Depth as tiny sees it." in out
     naive, masked, depth = (numbers(runs / name) for name in ("naive", "masked", "depth"))
     assert set(naive) == ALWAYS | DEPTH | ABOUT
-    assert set(masked) == ALWAYS | DEPTH | ABOUT | OF_MASKS | {"kept_over_naive"}
+    assert set(masked) == ALWAYS | DEPTH | ABOUT | MASKS
     assert masked["kept_over_naive"] < 1  # the mask keeps something back
     assert masked["kept_ratio"] < 1
     assert masked["style_swd_masked"] != masked["style_swd"]
     assert naive["style_swd_masked"] == naive["style_swd"]
-    assert naive["judge"] == "vgg_head"
-    assert naive["sensor_unit"] == "m"
-    assert naive["layers_in_loss"] == []
+    entries = [naive[name] for name in ("judge", "sensor_unit", "layers_in_loss")]
+    assert entries == ["vgg_head", "m", []]
     # The photo is what it is whatever is made of it.
     assert masked["content_sensor_rmse"] == naive["content_sensor_rmse"]
     assert all(math.isfinite(v) for v in depth.values() if isinstance(v, float))
+    terms = [*Run(runs / "depth").terms]
+    assert [name for name in terms if quantity(name) is UNKNOWN] == ["step"]
 
 
 def test_a_run_judged_by_its_own_network_is_marked(
@@ -177,9 +161,8 @@ def test_one_bad_run_does_not_keep_the_others_back(runs: Path) -> None:
     ("arguments", "error"),
     [
         (["nowhere"], "FOLDER: got nowhere, which is not there; expected the folder of a run"),
-        ([], "FOLDER: got nothing; expected folders of runs or of sweeps, or --benchmark"),
-        (["--benchmark", "naiv"], "--benchmark: got 'naiv'; expected naive, perhaps"),
-        (["--benchmark", "--pairs", "nowhere"], "--pairs: got nowhere, which is not there;"),
+        ([str(ROOT / "docs")], f"FOLDER: got {ROOT / 'docs'}, in which no run is;"),
+        ([], "FOLDER: got nothing; expected folders of runs or of sweeps"),
     ],
 )
 def test_errors(arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,18 +170,13 @@ def test_errors(arguments: list[str], error: str, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.startswith(f"error: {error}")
 
 
-def test_an_unknown_judge(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+def test_an_unknown_judge(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.undo()
     assert main([str(runs), "--judge", "monodepth"]) == 1
-    assert (
-        capsys.readouterr().err == "error: --judge: got 'monodepth'; expected monodepth2, perhaps\n"
-    )
-
-
-def test_a_foreign_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "letters").mkdir()
-    assert main([str(tmp_path)]) == 1
-    assert "in which no run is" in capsys.readouterr().err
+    error = "error: --judge: got 'monodepth'; expected monodepth2, perhaps\n"
+    assert capsys.readouterr().err == error
 
 
 def test_a_photo_that_went_elsewhere_loses_the_sensor_only(runs: Path) -> None:
@@ -207,13 +185,13 @@ def test_a_photo_that_went_elsewhere_loses_the_sensor_only(runs: Path) -> None:
     assert main([str(runs / "naive")]) == 0
     found = numbers(runs / "naive")
     assert found["sensor_unit"] is None
-    assert set(found) == ALWAYS | ABOUT | {f"depth_{s}" for s in {*SCORES, "term"}}
+    assert set(found) == ALWAYS | ABOUT | {name for name in DEPTH if name.startswith("depth_")}
 
 
 def test_the_photo_and_the_painting_are_the_ends_of_the_scale(made: Path) -> None:
-    evaluation = Evaluation("vgg_head", None, report.console())
+    evaluation = Evaluation(DepthEvaluator("vgg_head", TinyDepthNet()), Console(quiet=True))
     controls = evaluation.controls(Run(made / "masked"))
-    photo, painting = controls[files.PHOTO], controls[files.PAINTING]
+    photo, painting = (controls[name] for name in CONTROLS)
     for name in ("feature_distance", "self_similarity", "depth_whdr", "depth_term", "kept_change"):
         assert photo[name] == pytest.approx(0, abs=1e-6), name
         assert painting[name] > 0.05, name
@@ -224,13 +202,13 @@ def test_the_photo_and_the_painting_are_the_ends_of_the_scale(made: Path) -> Non
     assert painting["style_swd"] < 0.2 < 0.4 < photo["style_swd"]
 
 
-def test_other_weights_are_another_judge(made: Path) -> None:
+def test_other_weights_are_another_judge() -> None:
     one, other = TinyDepthNet(), TinyDepthNet()
     other.name = "tiny, trained longer"
-    found = [files.Judge("vgg_head", net).entries() for net in (one, other)]
+    found = [DepthEvaluator("vgg_head", net).entries() for net in (one, other)]
     assert found[0]["judge"] == found[1]["judge"]
     assert found[0]["judge_weights"] != found[1]["judge_weights"]
-    assert set(files.Judge().entries().values()) == {None}
+    assert set(DepthEvaluator().entries().values()) == {None}
 
 
 def pictures(**more: object) -> Pictures:
@@ -238,27 +216,27 @@ def pictures(**more: object) -> Pictures:
     return Pictures(pastiche=image, content=image, styles={"a": image, "b": image}, **more)  # type: ignore[arg-type]
 
 
-def test_where_change_is_allowed() -> None:
+def test_where_change_is_style_region() -> None:
     left = torch.zeros(1, 1, 8, 8)
     left[..., :4] = 1
     both = {"a": left, "b": torch.zeros_like(left)}
-    found = allowed(pictures(style_masks=both))
+    found = style_region(pictures(style_masks=both))
     assert found is not None
     assert torch.equal(found, left)
-    assert allowed(pictures()) is None
-    assert allowed(pictures(style_masks={"a": left})) is None  # b may go anywhere
-    assert allowed(pictures(style_masks={"a": left, "b": 1 - left})) is None
-    kept = allowed(pictures(content_mask=left))
+    assert style_region(pictures()) is None
+    assert style_region(pictures(style_masks={"a": left})) is None  # b may go anywhere
+    assert style_region(pictures(style_masks={"a": left, "b": 1 - left})) is None
+    kept = style_region(pictures(content_mask=left))
     assert kept is not None
     assert torch.equal(kept, 1 - left)
-    assert allowed(pictures(content_mask=torch.ones_like(left))) is None
+    assert style_region(pictures(content_mask=torch.ones_like(left))) is None
 
 
 def test_layers_that_the_loss_used_are_named() -> None:
-    config = composed("+experiment=naive", "loss.style.layers=[relu1_1,relu3_3]")
-    assert files.layers_in_loss(config) == ["relu3_3"]
-    assert files.layers_in_loss(composed("+experiment=naive")) == []
-    assert files.layers_in_loss({}) == []
+    config = compose_plain("+experiment=naive", "loss.style.layers=[relu1_1,relu3_3]")
+    assert layers_in_loss(config) == ["relu3_3"]
+    assert layers_in_loss(compose_plain("+experiment=naive")) == []
+    assert layers_in_loss({}) == []
     assert "relu1_1" not in LAYERS
 
 
@@ -268,230 +246,125 @@ def test_pictures_too_small_for_the_network() -> None:
         Measurer(vgg19(), None).measure(Pictures(image, image, {"main": image}))
 
 
-# Tables.
+def documented() -> dict[str, list[str]]:
+    """Rows of the table of numbers in docs/evidence.md by the names in their first cell."""
+    text = (ROOT / "docs" / "evidence.md").read_text()
+    head = "| name | what | range | better |\n|---|---|---|---|\n"
+    rows = text.partition(head)[2].partition("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+    return {name.strip("` "): rest for first, *rest in cells for name in first.split(",")}
+
+
+def test_the_documentation_has_the_table_of_numbers() -> None:
+    better = {-1: "lower", 0: "neither", 1: "higher"}
+    assert documented() == {
+        name: [known.meaning, f"{known.range}, {known.unit}".strip(", "), better[known.better]]
+        for name, known in QUANTITIES.items()
+    }
+
+
+def test_numbers_of_one_style_are_known_by_their_family() -> None:
+    for name in ("style_<name>", "style_gram_masked_<name>", "style_swd_masked_<name>"):
+        assert quantity(name.replace(ANY_STYLE, "far")) is QUANTITIES[name]
+    assert quantity("style_gram") is QUANTITIES["style_gram"]
+    assert quantity("lpips") is UNKNOWN
 
 
 def test_median_with_an_interval_that_draws_photos() -> None:
-    assert str(report.median([[1, 2], [4]])) == "2"
-    # Within a photo all is the same: the interval must not get narrower with more paintings.
-    few = report.median([[1.0], [2.0], [3.0], [4.0], [10.0]])
-    many = report.median([[v] * 20 for v in (1.0, 2.0, 3.0, 4.0, 10.0)])
+    assert str(median([[1, 2], [4]])) == "2"
+    # Within a photo all is the same: the interval must not get narrower with more style images.
+    few, many = (median([[v] * n for v in (1.0, 2.0, 3.0, 4.0, 10.0)]) for n in (1, 20))
     assert (many.low, many.value, many.high) == (few.low, few.value, few.high)
     assert few.value == 3
     # The middle of five drawn of five: at most 1 or at least 10 in 5.8 % each.
     assert (few.low, few.high) == (1, 10)
-    assert (few.count, many.count) == (5, 100)
-    assert report.median([[3.0]] * 4).low == 3
+    assert median([[3.0]] * 4).low == 3
 
 
-def measured(method: str, photo: str, value: float) -> report.Measured:
-    return report.Measured(method, photo, "swirls", {"ssim": value, "judge_name": "tiny"})
+def measured(group: str, photo: str, value: float) -> Measured:
+    return Measured(group, photo, photo, {"ssim": value, "judge_name": "tiny", "own": True})
 
 
 def test_summaries_and_differences_of_pairs() -> None:
     rows = [measured("naive", str(i), i) for i in range(5)]
     rows += [measured("other", str(i), i + 0.5) for i in range(5)]
-    summary = report.summarize(rows)
+    summary = summarize(rows)
     assert (summary["naive"]["ssim"].value, summary["other"]["ssim"].value) == (2, 2.5)
-    differences = report.summarize(rows, against="naive")
+    differences = summarize(rows, against="naive")
     assert list(differences) == ["other"]
     assert str(differences["other"]["ssim"]) == "0.5 [0.5, 0.5]"
-    assert report.markdown(differences) == (
-        "| median | other |\n|---|---|\n| content ssim ↑ | 0.5 [0.5, 0.5] |\n"
+    table = summary_table(differences, rows)
+    assert table.markdown() == (
+        "| median | other |\n| --- | --- |\n| content ssim ↑ | 0.5 [0.5, 0.5] |\n"
     )
-    own = [report.Measured("other", "0", "swirls", {"ssim": 1.0, "judge_is_loss": True})]
-    assert list(report.starred(summary, rows)) == ["naive", "other"]
-    assert list(report.starred(summary, [*rows, *own])) == ["naive", "other *"]
-    csv = report.comma_separated(rows).splitlines()
-    assert csv[:2] == ["method,photo,style,ssim", "naive,0,swirls,0"]
-    assert len(csv) == 11
+    own = Measured("other", "0", "0", {"ssim": 1.0, "judge_is_loss": True})
+    assert summary_table(summary, [*rows, own]).head == ["median", "naive", "other *"]
+    csv = comparison.numbers_csv([f"run {i}" for i in range(10)], rows)
+    assert csv.splitlines()[:2] == ["run,group,content,ssim", "run 0,naive,0,0"]
+    assert len(csv.splitlines()) == 11
+
+
+def swept_run(folder: Path, *overrides: str) -> Run:
+    """A run of the given settings, with its command line."""
+    settings = {key.lstrip("+"): value for key, _, value in (o.partition("=") for o in overrides)}
+    settings = {"name" if key == "experiment" else key: v for key, v in settings.items()}
+    return Run(fake_run(folder, settings, overrides=overrides))
 
 
 def test_runs_are_named_by_what_varies(tmp_path: Path) -> None:
-    same = ["size=9", "depth.path=a.png", "hydra.sweep.dir=b"]
-    for number, words in (("0", ["content=x/one.png"]), ("1", ["content=two", "steps=2"])):
-        (tmp_path / number / ".hydra").mkdir(parents=True)
-        (tmp_path / number / ".hydra" / "overrides.yaml").write_text(json.dumps(same + words))
-    names = report.run_names([Run(tmp_path / "0"), Run(tmp_path / "1")])
-    assert [name.partition("/")[2] for name in names] == [
-        "0 content=one",
-        "1 content=two steps=2",
+    same = ["size=9", "hydra.sweep.dir=b"]
+    runs = [
+        swept_run(tmp_path / "0", *same, "content=x/one.png"),
+        swept_run(tmp_path / "1", *same, "content=two", "steps=2"),
     ]
+    names = [name.partition("/")[2] for name in run_names(runs)]
+    assert names == ["0 content=one", "1 content=two steps=2"]
 
 
-# The benchmark.
+def test_groups_pair_runs_that_agree_in_the_other_swept_keys(tmp_path: Path) -> None:
+    lines = ("naive a 0", "naive b 0", "depth_loss a 1e5", "depth_loss b 1e6", "depth_loss c 1e6")
+    keys = ("+experiment", "content", "loss.weight")
+    runs = [swept_run(tmp_path / line, *map("{}={}".format, keys, line.split())) for line in lines]
+    rows = [{"ssim": float(i)} for i in range(len(runs))]
+    groups = group_runs(runs, rows, ["experiment", "loss.weight"])
+    assert {group.group for group in groups} == {"naive 0", "depth_loss 1e5", "depth_loss 1e6"}
+    assert len({group.photo for group in groups}) == 3
+    differences = summarize(groups, against="naive 0")
+    medians = {name: by_metric["ssim"].value for name, by_metric in differences.items()}
+    assert medians == {"depth_loss 1e5": 2, "depth_loss 1e6": 2}
+    # Weights that are not what groups are made by have to agree.
+    assert summarize(group_runs(runs, rows, ["experiment"]), against="naive") == {"depth_loss": {}}
+    with pytest.raises(InputError, match="--by: got 'experimen'; expected experiment, perhaps"):
+        group_runs(runs, rows, ["experimen"])
 
 
-def pair(folder: Path, name: str) -> None:
-    """A photo with its depth; both are ramps."""
-    ramp = np.linspace(0, 255, 96).astype(np.uint8)[None].repeat(64, 0)
-    Image.fromarray(np.stack([ramp, ramp.T[:64, :1].repeat(96, 1), ramp], 2)).save(
-        folder / f"{name}_rgb.png"
-    )
-    Image.fromarray(1000 + 9 * ramp.astype(np.uint16)).save(folder / f"{name}_depth.png")
-
-
-def test_the_list_is_what_the_program_can_run() -> None:
-    plan = benchmark.read_plan()
-    assert next(iter(plan.methods)) == "naive"
-    assert {m["+experiment"] for m in plan.methods.values()} == {
-        "naive",
-        "masked_style",
-        "masked_content",
-        "two_styles",
-        "depth_loss",
-    }
-    assert sum(m["+experiment"] == "depth_loss" for m in plan.methods.values()) == 3
-    some = benchmark.read_plan([*plan.photos, "ink", "naive", "depth_1e4", "depth_1e5"])
-    jobs, without = benchmark.jobs(some)
-    there = {job.photo for job in jobs}
-    assert "motorcycle" in there
-    assert there | set(without) == set(plan.photos)
-    assert len({job.config_hash for job in jobs}) == len(jobs)
-    assert all("NYU Depth v2" in why for why in without.values())
-
-
-def test_keys_choose_within_their_part() -> None:
-    plan = benchmark.read_plan(["naive", "depth_1e4", "ink"])
-    assert list(plan.methods) == ["naive", "depth_1e4"]
-    assert list(plan.styles) == ["ink"]
-    assert len(plan.photos) > 1
-
-
-def test_settings_of_the_command_line_win_over_those_of_methods() -> None:
-    plan = benchmark.read_plan(["masked_content"])
-    assert plan.methods["masked_content"]["steps"] > plan.settings["steps"]
-    plan = benchmark.read_plan(["masked_content"], settings={"steps": 7})
-    assert plan.settings["steps"] == 7
-    assert "steps" not in plan.methods["masked_content"]
-
-
-def test_pairs_of_a_folder_and_of_a_list(tmp_path: Path) -> None:
-    pair(tmp_path, "one")
-    pair(tmp_path, "two")
-    (tmp_path / "alone_rgb.png").write_bytes(b"")
-    found = benchmark.read_plan(pairs=tmp_path).photos
-    assert list(found) == ["one", "two"]
-    assert found["one"]["depth.path"] == str(tmp_path / "one_depth.png")
-    written = {"photos": {"mine": {"content": "one_rgb.png", "depth.path": "one_depth.png"}}}
-    (tmp_path / "list.yaml").write_text(json.dumps(written))
-    plan = benchmark.read_plan(pairs=tmp_path / "list.yaml")
-    assert plan.photos == {
-        "mine": {
-            "content": str(tmp_path / "one_rgb.png"),
-            "depth.path": str(tmp_path / "one_depth.png"),
-        }
-    }
-    assert plan.styles == benchmark.read_plan().styles
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"--pairs: got .*empty, without any; expected a folder"):
-        benchmark.read_plan(pairs=tmp_path / "empty")
-
-
-def swept(line: Sequence[str]) -> list[dict[str, str]]:
-    """The jobs that Hydra makes of a command line."""
-    jobs: list[dict[str, str]] = [{}]
-    for override in OverridesParser.create().parse_overrides(list(line)):
-        key = override.input_line.partition("=")[0] if override.input_line else ""
-        values = (
-            [str(v) for v in override.sweep_string_iterator()]
-            if override.is_sweep_override()
-            else [str(override.value())]
-        )
-        jobs = [{**job, key: value} for job in jobs for value in values]
-    return jobs
-
-
-def test_every_missing_run_is_in_one_command(tmp_path: Path) -> None:
-    pair(tmp_path, "o'ne, =two")
-    keys = ["naive", "masked_style", "masked_content", "two_styles", "depth_1e5", "depth_1e4"]
-    plan = benchmark.read_plan(keys, tmp_path)
-    jobs, _ = benchmark.jobs(plan)
-    missing = [job for i, job in enumerate(jobs) if i != 3]
-    lines = benchmark.commands(missing, plan, tmp_path / "out")
-    # naive and two_styles; masked_style with one painting; masked_content; depth loss.
-    assert len(lines) == 4
-    assert len({line[-1] for line in lines}) == len(lines)  # each has a folder of its own
-    made = []
-    for line in lines:
-        for job in swept(line[4:-1]):
-            assert job["content"] == str(tmp_path / "o'ne, =two_rgb.png")
-            content = job["+experiment"] == "masked_content"
-            assert job["steps"] == ("200" if content else "100")
-            made.append((job["+experiment"], job.get("loss.depth.weight"), job["style"]))
-    wanted = [
-        (
-            plan.methods[job.method]["+experiment"],
-            str(plan.methods[job.method].get("loss.depth.weight", "None")),
-            job.style,
-        )
-        for job in missing
-    ]
-    assert sorted((a, str(b), c) for a, b, c in made) == sorted(wanted)
-    assert benchmark.commands([], plan, tmp_path / "out") == []
-
-
-def test_benchmark_runs_what_is_missing_and_prints_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_comparison_is_printed_and_written(
+    runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[list[str]] = []
-
-    def run_here(line: Sequence[str]) -> bool:
-        """The sweep's jobs in this process."""
-        asked.append(list(line))
-        *overrides, (key_and_folder) = line[4:]
-        folder = Path(shlex.split(key_and_folder.partition("=")[2])[0])
-        for number, job in enumerate(swept(overrides)):
-            run(folder / str(number), *(f"{key}={value}" for key, value in job.items()))
-        return True
-
-    monkeypatch.setattr(benchmark, "run", run_here)
-    monkeypatch.chdir(tmp_path)
-    arguments = ["--benchmark", "motorcycle", "swirls", "naive", "masked_style"]
-    arguments += ["--size=80", "--steps=2", "--output-dir=made here"]
-    # The jobs of `run` differ from the list's in where they are computed, which is of no effect.
-    assert main(arguments) == 0
-    out = capsys.readouterr().out
-    assert "2 runs, 2 of them missing" in out
-    table = (tmp_path / "made here" / "benchmark.md").read_text()
-    assert "| median | photo itself | painting itself | naive | masked_style |" in table
-    assert "| median | masked_style |" in table
-    assert "Depth as tiny sees it" in table
-    rows = (tmp_path / "made here" / "benchmark.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == [
-        "method",
-        "photo itself",
-        "painting itself",
-        "naive",
-        "masked_style",
-    ]
-    assert len(asked) == 1
-
-    shutil.rmtree(tmp_path / "made here" / "runs" / "1" / "0")
-    assert main(arguments) == 0
-    assert "2 runs, 1 of them missing" in capsys.readouterr().out
-    assert len(asked) == 2
-    assert main(arguments) == 0
-    assert "2 runs, 0 of them missing" in capsys.readouterr().out
-    assert len(asked) == 2
+    assert main([str(runs), "--by", "experiment"]) == 0
+    assert "Differences to depth_loss" in capsys.readouterr().out
+    text = (runs / "evaluation.md").read_text()
+    assert "3 runs; photos: 1. Medians" in text
+    assert "Depth as tiny sees it" in text
+    heads = "| median | photo itself | painting itself | depth_loss | masked_style | naive |\n"
+    assert heads in text
+    assert "| median | masked_style | naive |" in text
+    rows = (runs / "evaluation.csv").read_text().splitlines()
+    groups = ["group", *CONTROLS, "depth_loss", "masked_style", "naive"]
+    assert [row.split(",")[1] for row in rows] == groups
 
 
-def test_the_hash_is_that_of_the_run(made: Path) -> None:
-    summary = json.loads((made / "naive" / "summary.json").read_text())
-    assert summary["config_hash"] == config_hash(composed("+experiment=naive", *SMALL))
-
-
-def test_unknown_settings_in_a_list_are_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pair(tmp_path, "one")
-    (tmp_path / "list.yaml").write_text(json.dumps({"settings": {"sise": 80}}))
-    arguments = ["--benchmark", "motorcycle", "naive", "--pairs", str(tmp_path / "list.yaml")]
-    assert main(arguments) == 1
-    assert capsys.readouterr().err == "error: sise: got an unknown key; expected size, perhaps\n"
-
-
-# Measured by the run itself.
+def test_the_benchmark_is_a_sweep_over_what_the_program_can_run() -> None:
+    sweep = yaml.safe_load((ROOT / "sweeps" / "sweep" / "benchmark.yaml").read_text())
+    choices = sweep["hydra"]["sweeper"]["params"]
+    experiments = choices["+experiment"].split(",")
+    assert experiments[0] == "naive"  # what the others are compared with
+    assert set(choices) == {"+experiment", "content", "style"}
+    for name in experiments:
+        config = compose_plain(f"+experiment={name}", "+sweep=benchmark")
+        assert (config["name"], config["size"]) == (name, 256)
+        assert config["steps"] == (200 if name == "masked_content" else 100)
+        assert config["tracking"]["mode"] == "off"
 
 
 def test_a_run_measures_itself_for_wandb(tmp_path: Path) -> None:
@@ -503,9 +376,8 @@ def test_a_run_measures_itself_for_wandb(tmp_path: Path) -> None:
         if record.WhichOneof("record_type") == "summary":
             for item in record.summary.update:
                 summary[item.key or item.nested_key[0]] = json.loads(item.value_json)
-    assert summary["ssim"] == found["ssim"]
-    assert summary["judge_name"] == "tiny"
-    assert summary["status"] == "done"
+    known = [summary[name] for name in ("ssim", "judge_name", "status")]
+    assert known == [found["ssim"], "tiny", "done"]
 
 
 def test_a_run_that_cannot_be_measured_is_done_all_the_same(
@@ -514,7 +386,7 @@ def test_a_run_that_cannot_be_measured_is_done_all_the_same(
     def missing(name: str, weights: str | None = None, key: str = "") -> None:
         raise InputError("depth_net.weights", "nothing", "a file")
 
-    monkeypatch.setattr(jobs, "depth_network", missing)
+    monkeypatch.setattr(stylize, "depth_network", missing)
     run(tmp_path, "+experiment=naive", *SMALL, "evaluate=true")
     assert (tmp_path / "summary.json").exists()
     assert not (tmp_path / "metrics.json").exists()

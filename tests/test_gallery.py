@@ -12,21 +12,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from src.errors import InputError
+from src.core.errors import InputError
 from src.gallery.__main__ import main
-from src.gallery.page import write_gallery
-from src.gallery.table import (
-    best,
-    choose_axes,
-    final_numbers,
-    in_order,
-    make_table,
-    sample,
-    settings,
-    swept_keys,
-    varied,
-)
-from src.runs import Run, find_runs
+from src.gallery.page import SCRIPTS, write_gallery
+from src.gallery.table import best, choose_axes, final_numbers, in_order, make_table, sample
+from src.runs.comparison import settings, swept_keys, varied
+from src.runs.reader import Run, find_runs
 from tests.fake_runs import fake_run, fake_sweep
 
 NASTY = """</script><script>alert(1)</script> "quoted" 'and' <b>&amp; ünï"""
@@ -45,9 +36,6 @@ def sweep(tmp_path: Path) -> Path:
     return fake_sweep(
         tmp_path / "sweeps" / "now", loss__style__weight=[2e9, 2e8], mask__center=[0.7, 0.3, 0.5]
     )
-
-
-# ---------------------------------------------------------------- the table
 
 
 def test_what_differs_becomes_keys_once_and_in_order(sweep: Path) -> None:
@@ -74,12 +62,8 @@ def test_terms_come_from_the_curve_where_the_summary_is_broken(tmp_path: Path) -
 
 
 def test_names_of_functions_and_lists(tmp_path: Path) -> None:
-    keys = {
-        "mask._target_": "src.masks.step",
-        "loss.content.layers": ["relu1_2", 28],
-        "size": None,
-        "tracking.mode": "off",
-    }
+    keys = {"mask._target_": "src.masks.step", "loss.content.layers": ["relu1_2", 28]}
+    keys |= {"size": None, "tracking.mode": "off"}
     found = settings(Run(fake_run(tmp_path / "run", keys)))
     assert (found["mask"], found["loss.content.layers"]) == ("step", "relu1_2, 28")
     assert (found["experiment"], found["size"]) == ("masked_style", "null")
@@ -118,28 +102,26 @@ def test_axes() -> None:
     assert choose_axes({**pair, "c": [5, 5, 6, 6]}, swept=["c", "b"]) == ("c", "b")
 
 
-def test_swept_keys_of_command_and_file(tmp_path: Path) -> None:
-    (tmp_path / "multirun.yaml").write_text(
-        "hydra:\n"
-        "  overrides: {task: ['+experiment=a', 'mask=step,band', 'size=choice(1, 2)',"
-        " 'loss.content.layers=[a,b]', 'loss.style.weight=2']}\n"
-        "  sweeper: {params: {loss.depth.weight: '1,10', +mask@styles.mid.mask: 'step,band'}}\n"
-    )
-    assert swept_keys(tmp_path) == ["mask", "size", "loss.depth.weight"]
-    (tmp_path / "multirun.yaml").write_text("hydra: 3")
-    assert swept_keys(tmp_path) == []
+def test_swept_keys_are_those_that_the_command_line_varied(tmp_path: Path) -> None:
+    overrides = [
+        ["+experiment=a", "mask=step", "size=1", "+mask@styles.mid.mask=band", "tracking=off"],
+        ["+experiment=a", "mask=band", "size=1", "+mask@styles.mid.mask=step", "steps=2"],
+    ]
+    runs = [Run(tmp_path / str(i)) for i in range(3)]  # of the last nothing is known
+    for run, own in zip(runs, overrides, strict=False):
+        fake_run(run.path, overrides=own)
+    assert swept_keys(runs) == ["mask", "styles.mid.mask", "steps"]
+    assert swept_keys(runs[:1]) == swept_keys(runs[2:]) == swept_keys([]) == []
 
 
 def test_order_best_and_samples() -> None:
     assert in_order(["b10", 2, None, "b9", 1.5, 2]) == [1.5, 2, "b9", "b10", None]
     numbers = {"style": [3.0, 1.0, None], "ssim": [0.2, 0.9, 0.95], "nothing": [None] * 3}
-    assert best(numbers) == {"style": 1, "ssim": 2}
+    assert best(numbers, [True] * 3) == {"style": 1, "ssim": 2}
+    assert best(numbers, [True, False, False]) == {"style": 0, "ssim": 0}  # without a picture
     assert sample(3) == [0, 1, 2]
     assert sample(1001, 5) == [0, 250, 500, 750, 1000]
     assert len(sample(1000, 200)) == 200
-
-
-# ---------------------------------------------------------------- the page's files
 
 
 def test_everything_is_beside_the_page_and_can_be_moved_with_it(sweep: Path) -> None:
@@ -150,7 +132,7 @@ def test_everything_is_beside_the_page_and_can_be_moved_with_it(sweep: Path) -> 
     assert "http" not in re.sub(r'id="data">.*?</script>', "", text, flags=re.S)
     assert str(sweep) not in text
     linked = re.findall(r'(?:src|href)="(gallery/[^"]+)"', text)
-    assert linked == ["gallery/gallery.css", "gallery/gallery.js"]
+    assert linked == [f"gallery/{name}" for name in ("gallery.css", *SCRIPTS)]
     for run in data_of(moved / page.name)["runs"]:
         for url in (run["picture"], run["thumbnail"], *run["inputs"].values()):
             assert (moved / url).is_file()
@@ -174,6 +156,17 @@ def test_the_line_at_the_top(sweep: Path) -> None:
     assert f"<code>{command}" in text
     assert re.search(r'data-open="0" title="lowest: 0"><span>style</span> <b>0.002</b>', text)
     assert "their totals do not compare" in text
+
+
+def test_best_by_knows_which_way_a_number_is_better(tmp_path: Path) -> None:
+    higher = {"ssim", "edge_f1", "depth_delta", "sensor_spearman", "content_sensor_delta"}
+    for i, value in enumerate((0.2, 0.8)):
+        metrics = dict.fromkeys([*higher, "self_similarity"], value)
+        fake_run(tmp_path / str(i), {"seed": i}, {"style": value}, metrics=metrics)
+    text = write_gallery(tmp_path).read_text()
+    for name in (*higher, "self_similarity", "style"):
+        run, word = (1, "highest") if name in higher else (0, "lowest")
+        assert f'data-open="{run}" title="{word}: {run}"><span>{name}</span>' in text
 
 
 def test_a_run_alone_has_its_own_command_and_no_trade_off(sweep: Path) -> None:
@@ -210,8 +203,7 @@ def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     fake_run(tmp_path / name, {"style": f"/paintings/{NASTY}.png"})
     fake_run(tmp_path / "b", {"style": "swirls"})
     page = write_gallery(tmp_path)
-    text = page.read_text(encoding="utf-8")
-    assert "<script>alert" not in text
+    assert "<script>alert" not in page.read_text(encoding="utf-8")
     runs = data_of(page)["runs"]
     assert NASTY in runs[0]["keys"]["style (setting)"]
     assert runs[0]["name"] == name
@@ -231,19 +223,11 @@ def test_thumbnails_are_kept_until_the_picture_changes(sweep: Path) -> None:
     assert data["runs"][0]["width"] == 30
 
 
-# ---------------------------------------------------------------- the command
-
-
-def test_the_command_prints_where_the_page_is(
-    sweep: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(sweep)]) == 0
-    assert capsys.readouterr().out == f"done: {sweep / 'index.html'}\n"
-
-
-def test_folders_that_cannot_become_a_page_end_in_one_line(
+def test_the_command_ends_in_one_line(
     tmp_path: Path, sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert main([str(sweep / "4")]) == 0
+    assert capsys.readouterr().out == f"done: {sweep / '4' / 'index.html'}\n"
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "notes.txt").touch()
     failed = fake_run(tmp_path / "failed")
@@ -271,9 +255,6 @@ def test_a_folder_that_cannot_be_written(sweep: Path) -> None:
     with pytest.raises(InputError, match="Permission denied"):
         write_gallery(sweep)
     sweep.chmod(0o755)
-
-
-# ---------------------------------------------------------------- in a browser
 
 
 @pytest.fixture(scope="module")
@@ -435,8 +416,7 @@ def test_curves_of_the_chosen_runs(sweep: Path, visit: Any) -> None:
 
 
 def test_the_front_is_of_pictures_to_click(sweep: Path, visit: Any) -> None:
-    worse = fake_run(sweep / "6", {"mask.center": 0.3}, {"content": 99.0, "style": 0.02})
-    assert worse.is_dir()
+    fake_run(sweep / "6", {"mask.center": 0.3}, {"content": 99.0, "style": 0.02})  # worse
     seen = visit(write_gallery(sweep))
     page = seen.page
     page.locator("#scatter-plot").scroll_into_view_if_needed()
@@ -461,6 +441,24 @@ def test_the_front_is_of_pictures_to_click(sweep: Path, visit: Any) -> None:
     page.wait_for_function("document.getElementById('scatter-plot').layout.xaxis.type === 'log'")
     page.click("#front button >> nth=0")
     assert page.is_visible("#viewer")
+
+
+def test_the_front_knows_which_way_a_number_is_better(tmp_path: Path, visit: Any) -> None:
+    for i, (edges, similarity) in enumerate([(0.9, 0.1), (0.5, 0.5)]):
+        metrics = {"edge_f1": edges, "self_similarity": similarity, "sharpness_near": 0.5}
+        fake_run(tmp_path / str(i), {"seed": i}, metrics=metrics)
+    page = visit(write_gallery(tmp_path)).page
+    page.select_option("#scatter-x", "edge_f1")
+    page.select_option("#scatter-y", "self_similarity")
+    page.select_option("#scatter-colour", "sharpness_near")  # of which neither way is better
+    page.locator("#scatter-plot").scroll_into_view_if_needed()
+    page.wait_for_selector("#front li")
+    front = page.text_content("#front")
+    assert front.startswith("Not beaten in edge_f1, self_similarity at once: 1 of 2 runs")
+    assert "seed 0" in front
+    page.select_option("#scatter-x", "seed")
+    page.select_option("#scatter-y", "sharpness_near")
+    page.wait_for_selector("#front li", state="detached")
 
 
 def test_nasty_names_are_only_text(tmp_path: Path, visit: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import resource, sys
-from src.memory import keep_freed_memory
+from src.core.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 import torch
@@ -43,7 +43,7 @@ def rss() -> int:
 def test_freed_memory_goes_back_on_request() -> None:
     script = """
 from tests.test_memory import rss
-from src.memory import give_back_freed_memory, keep_freed_memory
+from src.core.memory import give_back_freed_memory, keep_freed_memory
 import torch
 keep_freed_memory()
 block = torch.ones(2**25)  # 128 MB

@@ -4,7 +4,6 @@ import copy
 import hashlib
 import logging
 import shutil
-import socket
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +17,11 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.testing import assert_close
 
+from src.core.errors import InputError
 from src.depth_nets import monodepth2
-from src.depth_nets.monodepth2 import Monodepth2, Network, depth
-from src.errors import InputError
-from tests import monodepth2_files
+from src.depth_nets.monodepth2 import Monodepth2, Network
+from tests import depth_networks, monodepth2_files
+from tests.depth_networks import refusal
 
 KEY = "depth_net.weights"
 
@@ -30,9 +30,6 @@ POINTS = [(0, 0), (5, 90), (20, 31), (33, 48), (63, 0), (63, 95)]
 DISPARITIES = [0.576966, 0.199098, 0.500731, 0.704687, 0.564018, 0.507001]
 # of sum(disparity * linspace(-1, 1, 96)), in red, green, blue, red, green, blue at these points
 GRADIENTS = [0.781053, -0.844436, -4.39839, -5.46634, 1.46718, 0.23694]
-
-# pooch drops the response of a failed download unclosed.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
 def picture(height: int, width: int) -> Tensor:
@@ -63,13 +60,6 @@ def archive(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of its own for every test."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    return tmp_path / "torch" / "hub" / "checkpoints"
-
-
 def at(values: Tensor, channels: list[int]) -> list[float]:
     return [values[0, c, y, x].item() for c, (y, x) in zip(channels, POINTS, strict=True)]
 
@@ -77,30 +67,21 @@ def at(values: Tensor, channels: list[int]) -> list[float]:
 # what it computes
 
 
-def test_disparity_is_that_of_the_authors_code(net: Monodepth2) -> None:
-    found = Monodepth2(net.module, 64, 96).disparity(picture(64, 96), {})
+def test_disparity_and_its_gradient_are_those_of_the_authors_code(net: Monodepth2) -> None:
+    image = picture(64, 96).requires_grad_()
+    found = Monodepth2(net.module, 64, 96).disparity(image, {})
     assert_close(at(found, [0] * 6), DISPARITIES, rtol=0, atol=2e-5)
     summary = [found.min().item(), found.max().item(), found.mean().item(), found.std().item()]
     assert_close(summary, [0.029472, 0.924328, 0.483880, 0.198652], rtol=0, atol=2e-5)
-
-
-def test_its_gradient_is_that_of_the_authors_code(net: Monodepth2) -> None:
-    image = picture(64, 96).requires_grad_()
-    found = Monodepth2(net.module, 64, 96).disparity(image, {})
     (gradient,) = torch.autograd.grad((found * torch.linspace(-1, 1, 96)).sum(), image)
     assert_close(at(gradient, [0, 1, 2] * 2), GRADIENTS, rtol=1e-3, atol=1e-3)
     assert gradient.abs().mean().item() == pytest.approx(2.5605, rel=1e-3)
 
 
-def test_its_depth_is_that_of_the_authors_code() -> None:
-    disparity = torch.tensor([0.0, 0.25, 1.0])
-    assert_close(depth(disparity), torch.tensor([100.0, 1 / 2.5075, 0.1]))
-
-
 def test_a_picture_of_the_trained_size_is_looked_at_as_it_is(net: Monodepth2) -> None:
     image = picture(192, 640)
-    assert net.feed(192, 640) == (192, 640)
-    assert torch.equal(net.estimate(image), net.module(image).detach())
+    assert net.resized_input(192, 640) == (192, 640)
+    assert torch.equal(net.predict(image), net.module(image).detach())
 
 
 @pytest.mark.parametrize(
@@ -109,7 +90,7 @@ def test_a_picture_of_the_trained_size_is_looked_at_as_it_is(net: Monodepth2) ->
 def test_a_picture_is_fed_at_the_trained_area_and_its_own_aspect(
     net: Monodepth2, height: int, width: int
 ) -> None:
-    fed_height, fed_width = net.feed(height, width)
+    fed_height, fed_width = net.resized_input(height, width)
     assert fed_height % 32 == fed_width % 32 == 0
     assert fed_height * fed_width == pytest.approx(192 * 640, rel=0.12)
     assert fed_height / fed_width == pytest.approx(height / width, rel=0.12)
@@ -119,60 +100,26 @@ def test_a_picture_is_fed_at_the_trained_area_and_its_own_aspect(
 def test_a_strip_is_fed_at_two_positions_and_no_larger_an_area(
     net: Monodepth2, height: int, width: int
 ) -> None:
-    sides = net.feed(height, width)
+    sides = net.resized_input(height, width)
     assert min(sides) == 64
     assert 64 * max(sides) <= 192 * 640
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 3, 33, 47), (2, 3, 40, 40), (1, 3, 1, 1), (1, 3, 7, 300), (1, 3, 301, 211)]
-)
+@pytest.mark.parametrize("shape", depth_networks.SHAPES)
 def test_any_size_comes_back_at_its_size(net: Monodepth2, shape: tuple[int, ...]) -> None:
-    found = net.estimate(torch.rand(shape))
-    assert found.shape == (shape[0], 1, *shape[2:])
-    assert found.dtype == torch.float32
+    found = depth_networks.check_size(net, shape)
     assert 0 < found.min() <= found.max() < 1
-    assert not found.requires_grad
-
-
-def test_pictures_of_a_batch_do_not_meet(net: Monodepth2) -> None:
-    images = torch.rand(2, 3, 48, 64)
-    together = net.estimate(images)
-    assert_close(together[1:], net.estimate(images[1:]), rtol=0, atol=1e-5)
-    assert (together[0] - together[1]).abs().max() > 1e-3
 
 
 def test_the_gradient_is_that_of_finite_differences(net: Monodepth2) -> None:
     exact = Monodepth2(copy.deepcopy(net.module).double(), 64, 64)
-    image = picture(45, 39).double().requires_grad_()
-    weight, way = torch.rand(45, 39).double(), torch.randn(1, 3, 45, 39).double()
-    (gradient,) = torch.autograd.grad((exact.disparity(image, {}) * weight).sum(), image)
-    assert gradient.isfinite().all()
-    assert (gradient != 0).double().mean() > 0.99
-    step = 1e-7  # small, for the kinks of ReLU and of the pool
-    with torch.no_grad():
-        ahead, behind = (
-            (exact.disparity(image + sign * step * way, {}) * weight).sum() for sign in (1, -1)
-        )
-    found = ((ahead - behind) / (2 * step)).item()
-    assert found == pytest.approx((gradient * way).sum().item(), rel=1e-4)
+    # A small step, for the kinks of ReLU and of the pool.
+    depth_networks.check_gradient(exact, torch.rand(1, 3, 45, 39), step=1e-7)
 
 
 def test_nothing_of_it_learns(net: Monodepth2) -> None:
-    image = torch.rand(1, 3, 40, 52).requires_grad_()
-    net.disparity(image, {}).sum().backward()
-    assert image.grad is not None
-    assert image.grad.abs().sum() > 0
-    assert not any(module.training for module in net.module.modules())
-    parameters = list(net.module.parameters())
-    assert len(parameters) == len(net.module.state_dict()) == 62
-    assert not any(p.requires_grad or p.grad is not None for p in parameters)
-
-
-def test_training_mode_would_change_nothing(net: Monodepth2) -> None:
-    image, other = torch.rand(1, 3, 40, 52), Monodepth2(copy.deepcopy(net.module), 192, 640)
-    other.module.train()
-    assert torch.equal(other.estimate(image), net.estimate(image))
+    depth_networks.check_frozen(net)
+    assert len(list(net.module.parameters())) == len(net.module.state_dict()) == 62
 
 
 def test_moving_takes_everything_along(net: Monodepth2) -> None:
@@ -225,20 +172,6 @@ def test_what_is_of_no_use_here_may_be_missing(state: dict[str, Any], name: str)
     assert Network().load(left) == (192, 640)
 
 
-def refused(source: Path) -> str:
-    """The one line with which reading ends."""
-    with pytest.raises(InputError) as caught:
-        monodepth2(str(source))
-    text = str(caught.value)
-    assert caught.value.key == KEY
-    assert "\n" not in text
-    return text
-
-
-def test_a_zip_file_is_as_good_as_its_folder(net: Monodepth2, archive: Path) -> None:
-    assert monodepth2(str(archive)).fingerprint() == net.fingerprint()
-
-
 def test_the_yaml_says_what_it_takes(net: Monodepth2, folder: Path) -> None:
     settings = OmegaConf.load(ROOT / "conf" / "depth_net" / "monodepth2.yaml")
     assert settings.url.endswith("/mono_640x192.zip")
@@ -249,25 +182,16 @@ def test_the_yaml_says_what_it_takes(net: Monodepth2, folder: Path) -> None:
 
 def test_a_folder_without_one_of_the_files_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "encoder.pth", tmp_path)
-    assert f"no such file: {tmp_path / 'depth.pth'}" in refused(tmp_path)
-    assert "no such file or folder" in refused(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("share", [0.3, 0.99])
-@pytest.mark.parametrize("zipped", [False, True])
-def test_a_cut_file_is_refused(folder: Path, tmp_path: Path, share: float, zipped: bool) -> None:
-    shutil.copy(folder / "encoder.pth", tmp_path)
-    cut = tmp_path / "depth.pth"
-    torch.save(monodepth2_files.decoder(), cut, _use_new_zipfile_serialization=zipped)
-    cut.write_bytes(cut.read_bytes()[: int(share * cut.stat().st_size)])
-    assert f"{cut}, which cannot be read" in refused(tmp_path)
+    assert f"no such file: {tmp_path / 'depth.pth'}" in refusal(monodepth2, tmp_path)
+    assert "no such file or folder" in refusal(monodepth2, tmp_path / "nowhere")
 
 
 def test_the_encoder_alone_is_refused(folder: Path, tmp_path: Path) -> None:
     for name in ("encoder.pth", "depth.pth"):
         shutil.copy(folder / "encoder.pth", tmp_path / name)
-    assert "weights of another network: 22 missing (decoder.0.conv.conv.weight" in refused(tmp_path)
-    assert "cannot be read" in refused(tmp_path / "encoder.pth")
+    text = "weights of another network: 22 missing (decoder.0.conv.conv.weight"
+    assert text in refusal(monodepth2, tmp_path)
+    assert "cannot be read" in refusal(monodepth2, tmp_path / "encoder.pth")
 
 
 # fetching
@@ -278,40 +202,21 @@ def md5(path: Path) -> str:
 
 
 def test_it_is_fetched_once_and_its_licence_said_once(
-    net: Monodepth2, archive: Path, server: Server, cache: Path, caplog: pytest.LogCaptureFixture
+    net: Monodepth2,
+    archive: Path,
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     shutil.copy(archive, server.folder)
     url = f"{server.url}/{archive.name}"
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             assert monodepth2(url=url, checksum=md5(archive)).fingerprint() == net.fingerprint()
-    assert [path.name for path in cache.iterdir()] == [archive.name]
+    assert [path.name for path in (tmp_path / "hub" / "checkpoints").iterdir()] == [archive.name]
     assert server.requests == [f"/{archive.name}"]
     (said,) = caplog.messages
     assert "non-commercial use only" in said
     assert "LICENSE" in said
-
-
-def test_another_checksum_is_refused_and_leaves_nothing(
-    archive: Path, server: Server, cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (server.folder / "net.zip").write_bytes(b"another file")
-    with pytest.raises(InputError, match="another checksum") as caught:
-        monodepth2(url=f"{server.url}/net.zip", checksum=md5(archive))
-    assert str(caught.value).startswith(f"{KEY}: ")
-    assert list(cache.iterdir()) == []
-    assert caplog.messages == []
-
-
-def test_no_network_is_refused_with_what_to_do(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/mono_640x192.zip"  # nobody listens
-        with pytest.raises(InputError, match=f"{KEY}=PATH") as caught:
-            monodepth2(url=url, checksum="md5:0")
-    assert f"no answer from {url}" in str(caught.value)
-    assert not cache.exists() or list(cache.iterdir()) == []

@@ -1,16 +1,17 @@
-"""NYU Depth v2, on a small file with the very layout: reversed axes, references, types."""
+"""NYU Depth v2, on a small file with the very layout: reversed axes, types."""
 
-import subprocess
-import sys
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from conftest import Server
 
-from src.errors import InputError
 from src.inputs import load_scene, nyu
+from src.inputs.__main__ import main
+from tests.phone_files import refused
 
 COUNT, HEIGHT, WIDTH = 4, 96, 128
 FRAME = 6  # pixels of white around each picture
@@ -40,24 +41,9 @@ def write(path: Path) -> Path:
         file["images"] = images().transpose(0, 3, 2, 1)
         file["depths"] = depths().transpose(0, 2, 1)
         file["rawDepths"] = raw.transpose(0, 2, 1)
-        file["accelData"] = np.zeros((4, COUNT), np.float32)
-        names = [f"kitchen_{i:04d}" for i in range(COUNT)]
-        for i, name in enumerate(names):
-            codes = np.array([[ord(c)] for c in name], np.uint16)
-            file.create_dataset(f"#refs#/s{i}", data=codes)
-        scenes = file.create_dataset("scenes", (1, COUNT), h5py.ref_dtype)
-        for i in range(COUNT):
-            scenes[0, i] = file[f"#refs#/s{i}"].ref
     path_bytes = bytearray(path.read_bytes())
     path_bytes[:19] = b"MATLAB 7.3 MAT-file"
     path.write_bytes(path_bytes)
-    return path
-
-
-def write_splits(path: Path) -> Path:
-    from scipy.io import savemat
-
-    savemat(path, {"trainNdxs": [[1], [3]], "testNdxs": [[2], [4]]})  # from 1, as MATLAB counts
     return path
 
 
@@ -98,10 +84,7 @@ def test_a_scene_uses_the_authors_filling(mat: Path) -> None:
     assert row[28] == pytest.approx(0.5, abs=0.03)
     assert scene.valid[0, 0, 20].float().mean() == pytest.approx(1 - 20 / 114, abs=0.04)
     assert scene.depth_span == pytest.approx((2.25, 5.75), abs=0.1)
-
-
-def test_the_first_image_is_the_default(mat: Path) -> None:
-    assert load_scene(mat, size=40).name == "nyu0000"
+    assert load_scene(mat, size=40).name == "nyu0000"  # the first, by default
 
 
 def test_only_one_image_is_read(mat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,28 +117,20 @@ def test_a_picture_without_a_frame_is_not_cropped() -> None:
     assert nyu.without_frame(np.full((96, 128, 3), 255, np.uint8)) == (slice(0, 96), slice(0, 128))
 
 
-def assert_refused(key: str, path: Path, index: Any, word: str) -> None:
-    with pytest.raises(InputError) as caught:
+def assert_refused(key: str, path: str | Path, index: Any, word: str) -> None:
+    with refused(key, word):
         load_scene(path, index=index)
-    assert caught.value.key == key
-    assert word in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("index", [COUNT, -1, 99999])
-def test_an_index_past_the_end(mat: Path, index: int) -> None:
-    assert_refused("content_index", mat, index, f"from 0 to {COUNT - 1}")
-    assert_refused("content_index", mat, index, str(index))
-
-
-def test_an_index_for_a_picture(tmp_path: Path) -> None:
+def test_an_index_past_the_end_or_for_a_picture(mat: Path, tmp_path: Path) -> None:
+    for index in (COUNT, -1, 99999):
+        assert_refused("content_index", mat, index, f"got {index}; expected a whole number from 0")
     assert_refused("content_index", tmp_path / "a.png", 3, ".mat")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    old = tmp_path / "old.mat"
-    write_splits(old)  # a MATLAB file of version 5
-    assert_refused("content", old, 0, "not HDF5")
+    (tmp_path / "old.mat").write_text("MATLAB 5.0 MAT-file")
+    assert_refused("content", tmp_path / "old.mat", 0, "not HDF5")
     assert_refused("content", tmp_path / "no.mat", 0, "does not exist")
     with h5py.File(tmp_path / "other.mat", "w") as file:
         file["images"] = np.zeros((1, 3, 8, 8), np.uint8)
@@ -175,114 +150,62 @@ def test_a_truncated_file(mat: Path) -> None:
     assert_refused("content", mat, 0, "cannot be read")
 
 
-# The prepared set
+# The set by name: `nyu:0123`
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of this test's own."""
-    monkeypatch.setattr(nyu, "_note", lambda: tmp_path / "cache" / "note.txt")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("NYU_DEPTH_V2", raising=False)
-    return tmp_path
+    return tmp_path / "cache" / "depth-style-transfer"
 
 
 @pytest.fixture
-def prepared(mat: Path, home: Path) -> Path:
-    return nyu.prepare(home / "out", mat, write_splits(home / "splits.mat"))
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The set in the folder that the environment names."""
+    path = tmp_path / "set"
+    path.mkdir()
+    write(path / nyu.MAT)
+    monkeypatch.setenv("NYU_DEPTH_V2", str(path))
+    return path
 
 
-def test_prepare(prepared: Path, home: Path) -> None:
-    assert prepared == home / "out" / "nyu_depth_v2.h5"
-    assert [p.name for p in (home / "out").iterdir()] == [prepared.name]
-    with h5py.File(prepared) as file:
-        assert file["images"].shape == (COUNT, 82, 114, 3)
-        assert file["images"].chunks == (1, 82, 114, 3)
-        assert file["images"][1, 3, 3].tolist() == [200, 0, 0]
-        assert file["depth"].dtype == np.uint16
-        assert file["depth"][0, 0, 0] == round(1000 * depths()[0, 7, 7])
-        assert file["raw_depth"][0, 0, 60 - 7 : 80 - 7].tolist() == [0] * 20
-        assert file["scenes"].asstr()[:].tolist() == [f"kitchen_{i:04d}" for i in range(COUNT)]
-        assert file["split"].asstr()[:].tolist() == ["train", "test", "train", "test"]
-        assert file.attrs["cropped_rows"].tolist() == [7, 7]
-
-
-def test_a_prepared_image_equals_that_of_the_mat(prepared: Path, mat: Path) -> None:
-    one, other = nyu.read_prepared("nyu:0002"), nyu.read_mat(mat, 2)
-    assert np.array_equal(one.rgb, other.rgb)
-    assert np.array_equal(one.depth.valid, other.depth.valid)
-    assert np.abs(one.depth.values - other.depth.values).max() <= 0.0006
-    assert "kitchen_0002" in one.depth.origin
-    scene = load_scene("nyu:0002", size=50)
-    assert scene.name == "nyu0002"
-    assert scene.depth is not None
-    assert load_scene("nyu:2", size=50).name == "nyu0002"
-
-
-def test_the_environment_names_the_folder(
-    prepared: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moved = home / "elsewhere"
-    prepared.parent.rename(moved)
-    with pytest.raises(InputError, match="prepare --out"):
-        nyu.read_prepared("nyu:0")
-    monkeypatch.setenv("NYU_DEPTH_V2", str(moved))
-    assert nyu.read_prepared("nyu:0").name == "nyu0000"
+def test_a_name_is_an_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_name, by_index = nyu.read_named("nyu:0002"), nyu.read_mat(folder / nyu.MAT, 2)
+    assert np.array_equal(by_name.rgb, by_index.rgb)
+    assert np.array_equal(by_name.depth.values, by_index.depth.values)
+    monkeypatch.setenv("NYU_DEPTH_V2", str(folder / nyu.MAT))  # the file will do, too
+    for name in ("nyu:0002", "nyu:2"):
+        assert load_scene(name, size=50).name == "nyu0002"
 
 
 @pytest.mark.parametrize("name", ["nyu:4", "nyu:abc", "nyu:", "nyu:-1"])
-def test_prepared_images_that_do_not_exist(prepared: Path, name: str) -> None:
-    with pytest.raises(InputError, match="nyu:0000 to nyu:0003") as caught:
-        load_scene(name)
-    assert caught.value.key == "content"
+def test_names_that_do_not_exist(folder: Path, name: str) -> None:
+    assert_refused("content", name, None, "nyu:0000 to nyu:0003")
 
 
-def test_the_official_training_part(prepared: Path) -> None:
-    with h5py.File(prepared) as file:
-        split = file["split"].asstr()[:]
-    part = nyu.training_part()
-    assert part == [f"nyu:{i:04d}" for i, name in enumerate(split) if name == "train"]
-    assert 0 < len(part) < len(split)
+def test_nothing_on_this_machine() -> None:
+    for word in ("src.inputs fetch nyu", "NYU_DEPTH_V2=FOLDER", nyu.MAT):
+        assert_refused("content", "nyu:0001", None, word)
 
 
-def test_no_training_part_where_nothing_is_prepared(home: Path) -> None:
-    with pytest.raises(InputError, match=r"NYU Depth v2: python -m src\.inputs\.nyu prepare"):
-        nyu.training_part()
-
-
-def test_nothing_prepared(home: Path) -> None:
-    with pytest.raises(InputError, match=r"src\.inputs\.nyu prepare"):
-        load_scene("nyu:0001")
-
-
-def test_a_disk_that_is_full(home: Path, mat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 10**9))
-    with pytest.raises(InputError, match=r"1\.0 GB free") as caught:
-        nyu.prepare(home / "out")
-    assert caught.value.key == "out"
-
-
-def test_a_broken_cut_leaves_nothing_that_looks_whole(home: Path, mat: Path) -> None:
-    mat.write_bytes(mat.read_bytes()[: mat.stat().st_size * 2 // 3])
-    with pytest.raises(InputError):
-        nyu.prepare(home / "out", mat, write_splits(home / "splits.mat"))
-    assert not (home / "out" / nyu.PREPARED).exists()
-
-
-def test_the_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert nyu.main(["prepare", "--out", str(home / "out"), "--mat", str(home / "no.mat")]) == 1
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1
-    assert "no.mat" in captured.err
-
-
-def test_the_command_runs_as_a_module() -> None:
-    found = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "src.inputs.nyu", "prepare", "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr
-    assert "--out" in found.stdout
+def test_fetch(
+    folder: Path, cache: Path, server: Server, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NYU_DEPTH_V2")
+    monkeypatch.setattr(nyu, "HOST", server.url)
+    assert main(["fetch", "nyu"]) == 1
+    error = capsys.readouterr().err
+    assert "NYU_DEPTH_V2: got no answer from" in error
+    assert error.strip().endswith("NYU_DEPTH_V2=PATH")
+    served = (folder / nyu.MAT).rename(server.folder / nyu.MAT)
+    monkeypatch.setattr(nyu, "MD5", hashlib.md5(served.read_bytes()).hexdigest())
+    assert main(["fetch", "nyu"]) == 0
+    assert nyu.find_file() == cache / "nyu_depth_v2" / nyu.MAT
+    assert load_scene("nyu:3", size=50).name == "nyu0003"
+    served.write_bytes(b"another file")
+    monkeypatch.setenv("NYU_DEPTH_V2", str(folder))  # where there is none any more
+    assert main(["fetch", "nyu"]) == 1
+    assert "another checksum" in capsys.readouterr().err
+    assert not list(folder.iterdir())

@@ -1,6 +1,7 @@
 """Pictures and their depth, found in folders and ZIP files."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from src.depth_nets import pairs
-from src.errors import InputError
-from src.inputs import nyu
+from src.core.errors import InputError
 from src.inputs.depth_maps import RawDepth
+from src.training import pairs
+from src.training.__main__ import load_pairs
 
 
 def photo(path: Path, size: tuple[int, int] = (32, 24)) -> None:
@@ -24,26 +25,12 @@ def depth(path: Path, values: np.ndarray) -> None:
     Image.fromarray(values.astype(np.uint16)).save(path)
 
 
+def pair(folder: Path, write_depth: Callable[[Path], object]) -> None:
+    photo(folder / "a.jpg")
+    write_depth(folder / "a.png")
+
+
 MILLIMETRES = np.full((24, 32), 2000)
-
-
-@pytest.mark.parametrize(
-    ("picture", "map_"),
-    [
-        ("a.jpg", "a.png"),
-        ("a.png", "a_depth.png"),
-        ("a_rgb.png", "a_depth.png"),
-        ("a.jpg", "a_disparity.png"),
-        ("rgb/a.png", "depth/a.png"),
-        ("x/y/a-rgb.jpg", "x/y/a-depth.png"),
-    ],
-)
-def test_a_picture_finds_its_depth(tmp_path: Path, picture: str, map_: str) -> None:
-    photo(tmp_path / picture)
-    depth(tmp_path / map_, MILLIMETRES)
-    photo(tmp_path / "alone.jpg")
-    photo(tmp_path / "alone_too.png")
-    assert pairs.couples(tmp_path) == [(tmp_path / picture, tmp_path / map_)]
 
 
 def test_depth_is_inverted_and_holes_stay_holes(tmp_path: Path) -> None:
@@ -52,7 +39,7 @@ def test_depth_is_inverted_and_holes_stay_holes(tmp_path: Path) -> None:
     values[:12] = 0
     values[:, 16:] *= 2
     depth(tmp_path / "a.png", values)
-    (one,) = pairs.load(f"{tmp_path}:depth", tmp_path)
+    (one,) = pairs.load(f"{tmp_path}:depth")
     assert one.image.shape == (3, 24, 32)
     assert one.image.dtype == torch.uint8
     assert one.inverse.shape == (12, 16)
@@ -64,7 +51,7 @@ def test_depth_is_inverted_and_holes_stay_holes(tmp_path: Path) -> None:
 def test_disparity_stays_as_it_is_and_large_pictures_shrink(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", (640, 480))
     depth(tmp_path / "a.png", np.repeat(np.arange(1, 481)[:, None], 640, axis=1))
-    (one,) = pairs.load(f"{tmp_path}:disparity", tmp_path)
+    (one,) = pairs.load(f"{tmp_path}:disparity")
     assert one.image.shape == (3, 240, 320)
     assert one.inverse.shape == (120, 160)
     assert (one.inverse.diff(dim=0) > 0).all()
@@ -80,21 +67,17 @@ def test_what_is_infinitely_far_is_known() -> None:
     )
 
 
-def test_a_zip_file_is_as_good_as_a_folder(tmp_path: Path) -> None:
+def test_a_zip_file_is_as_good_as_a_folder_and_its_last_pairs_are_held_out(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    for name in ("b", "a", "c", "d"):
-        photo(folder / f"{name}.jpg")
+    for i, name in enumerate("abcd"):
+        photo(folder / f"{name}.jpg", (32 + i, 24))
         depth(folder / f"{name}.png", MILLIMETRES)
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for file in folder.iterdir():
             archive.write(file, file.name)
-    unpacked = tmp_path / "unpacked"
-    found = pairs.load(f"{tmp_path / 'set.zip'}:mm", unpacked)
-    assert len(found) == 4
-    assert len(pairs.load(f"{tmp_path / 'set.zip'}:mm", unpacked, limit=2)) == 2
-    train, held_out = pairs.held_out(found, 0.3)
-    assert [id(one) for one in [*train, *held_out]] == [id(one) for one in found]
-    assert len(held_out) == 1
+    train, held_out = load_pairs([f"{tmp_path / 'set.zip'}:mm", str(folder)], 0.3)
+    assert [one.image.shape[2] for one in train] == [32, 33, 34] * 2
+    assert [one.image.shape[2] for one in held_out] == [35, 35]
 
 
 @pytest.mark.parametrize(
@@ -103,47 +86,26 @@ def test_a_zip_file_is_as_good_as_a_folder(tmp_path: Path) -> None:
         (lambda path: None, "does not exist; expected a folder or ZIP file with NAME.jpg"),
         (lambda path: path.write_text("no ZIP"), "which is no ZIP file; expected a folder or ZIP"),
         (lambda path: photo(path / "a.jpg"), "in which no picture has its depth"),
-        (
-            lambda path: (photo(path / "a.jpg"), depth(path / "a.png", 0 * MILLIMETRES)),
-            "valid nowhere",
-        ),
-        (
-            lambda path: (photo(path / "a.jpg"), (path / "a.png").write_text("broken")),
-            "a.png', which is not a picture",
-        ),
-        (lambda path: (photo(path / "a.jpg"), photo(path / "a.png")), "a map in colours"),
+        (lambda path: pair(path, lambda p: depth(p, 0 * MILLIMETRES)), "valid nowhere"),
+        (lambda path: pair(path, lambda p: p.write_text("")), "a.png', an empty file"),
+        (lambda path: pair(path, photo), "a map in colours"),
     ],
 )
-def test_a_bad_source_is_one_line(tmp_path: Path, make: object, text: str) -> None:
-    assert callable(make)
+def test_a_bad_source_is_one_line(
+    tmp_path: Path, make: Callable[[Path], object], text: str
+) -> None:
     make(tmp_path / "source")
     with pytest.raises(InputError) as error:
-        pairs.load(str(tmp_path / "source"), tmp_path / "unpacked")
+        pairs.load(str(tmp_path / "source"))
     assert error.value.key == "data"
     assert text in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_unknown_encodings_and_absent_nyu_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_encodings_and_single_pairs_are_refused(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg")
     depth(tmp_path / "a.png", MILLIMETRES)
     with pytest.raises(InputError, match=r"data: got .*feet.*one of mm, tum"):
-        pairs.load(f"{tmp_path}:feet", tmp_path)
-    monkeypatch.setenv("NYU_DEPTH_V2", str(tmp_path))
-    with pytest.raises(InputError, match=r"data: got nyu .*src\.inputs\.nyu prepare"):
-        pairs.load("nyu", tmp_path)
-
-
-def test_the_prepared_nyu_set_by_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.full((24, 32), 2, np.float32)
-    frame = nyu.Frame(
-        np.full((24, 32, 3), 9, np.uint8), RawDepth(values, values > 0, "depth", "m"), "nyu0001"
-    )
-    monkeypatch.setattr(nyu, "training_part", lambda: ["nyu:0001"])
-    monkeypatch.setattr(nyu, "read_prepared", {"nyu:0001": frame}.__getitem__)
-    (one,) = pairs.load("nyu", tmp_path)
-    assert (one.image == 9).all()
-    assert one.inverse.shape == (12, 16)
-    assert (one.inverse == 0.5).all()
+        pairs.load(f"{tmp_path}:feet")
+    with pytest.raises(InputError, match=r"data: got .* with one pair; expected two pairs or more"):
+        load_pairs([str(tmp_path)], 0.5)

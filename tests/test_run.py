@@ -13,13 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from src.errors import InputError
-from src.run import main, stylize
+from src.core.errors import InputError
+from src.pipeline.stylize import stylize
+from src.run import main
 from src.stylization import Stylization
 from tests.running import SMALL, TINY_DEPTH, compose, pastiche, run, summary, terms
 
 ROOT = Path(__file__).parent.parent
-SMALL_ARGS = [*SMALL, "log_every=2", "picture_every=2"]
+EVERY_SECOND = ("log_every_n_steps=2", "save_every_n_steps=2")
+SMALL_ARGS = [*SMALL, *EVERY_SECOND]
 
 
 def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -44,7 +46,7 @@ def the_run(folder: Path) -> Path:
 
 
 def test_a_run_leaves_every_file(tmp_path: Path) -> None:
-    folder = run(tmp_path, "+experiment=masked_style", "log_every=2", "picture_every=2", "steps=5")
+    folder = run(tmp_path, "+experiment=masked_style", *EVERY_SECOND, "steps=5")
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert found == {
         "pastiche.png",
@@ -85,13 +87,6 @@ def test_a_run_with_a_depth_term_leaves_what_the_network_saw(tmp_path: Path) -> 
     rows = terms(folder)
     assert 0 < rows[-1]["depth"] < rows[0]["depth"]
     assert summary(folder)["depth_net"] == "TinyDepthNet"
-
-
-def test_the_network_may_look_at_every_other_step_only(tmp_path: Path) -> None:
-    settings = ("+experiment=depth_loss", "init=noise", "optimizer=adam", "log_every=1")
-    folder = run(tmp_path, *settings, "loss.depth.every=2", "steps=4", *TINY_DEPTH)
-    depth = [row["depth"] for row in terms(folder)]
-    assert depth[0] == depth[1] != depth[2] == depth[3] != depth[4]
 
 
 def test_the_total_is_the_weighted_terms(tmp_path: Path) -> None:
@@ -139,7 +134,7 @@ def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_resume_equals_an_uninterrupted_run_bit_for_bit(optimizer: str, tmp_path: Path) -> None:
-    settings = ("+experiment=masked_style", f"optimizer={optimizer}", "log_every=2")
+    settings = ("+experiment=masked_style", f"optimizer={optimizer}", "log_every_n_steps=2")
     whole = run(tmp_path / "whole", *settings, "steps=7")
     first = run(tmp_path / "first", *settings, "steps=3")
     second = run(tmp_path / "second", *settings, "steps=7", f"resume={first}")
@@ -148,16 +143,22 @@ def test_resume_equals_an_uninterrupted_run_bit_for_bit(optimizer: str, tmp_path
     assert terms(second) == terms(whole)
 
 
-GROWING = ("+experiment=masked_style", "levels.count=2", "levels.factor=1.2", "levels.steps=3")
+GROWING = (
+    "+experiment=masked_style",
+    "pyramid.levels=2",
+    "pyramid.scale_factor=1.2",
+    "pyramid.steps_per_level=3",
+)
 
 
 def test_coarse_to_fine_every_picture_has_the_size_asked_for(tmp_path: Path) -> None:
     rgba = np.full((32, 48, 4), 200, np.uint8)
     rgba[:, :24, 3] = 0
     Image.fromarray(rgba).save(tmp_path / "cut.png")
-    settings = ("+experiment=naive", *GROWING[1:], "tracking=offline", "log_every=1", "steps=5")
-    settings += (f"content={tmp_path}/cut.png", "picture_every=2", "loss.depth.weight=1")
-    folder = run(tmp_path / "run", *settings, *TINY_DEPTH)
+    settings = ("+experiment=naive", *GROWING[1:], *TINY_DEPTH, "loss.depth.weight=1", "steps=5")
+    settings += ("tracking=offline", "log_every_n_steps=1", "save_every_n_steps=2")
+    settings += (f"content={tmp_path}/cut.png",)
+    folder = run(tmp_path / "run", *settings)
     pictures = [folder / "pastiche.png", *sorted((folder / "steps").iterdir())]
     assert [path.name for path in pictures[1:]] == ["step_000002.png", "step_000004.png"]
     for path in pictures:
@@ -181,7 +182,7 @@ def test_stopped_at_any_size_a_run_goes_on_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    settings = (*GROWING, f"optimizer={optimizer}", "log_every=1", "steps=5")
+    settings = (*GROWING, f"optimizer={optimizer}", "log_every_n_steps=1", "steps=5")
     whole = run(tmp_path / "whole", *settings)
     original = Stylization.training_step
 
@@ -226,7 +227,12 @@ def test_a_failed_run_says_why_and_leaves_no_result(tmp_path: Path) -> None:
 def test_a_value_that_is_not_finite_stops_the_run_and_keeps_the_last_good_picture(
     tmp_path: Path,
 ) -> None:
-    settings = ("+experiment=naive", "optimizer=adam", "picture_every=1", "log_every=1")
+    settings = (
+        "+experiment=naive",
+        "optimizer=adam",
+        "save_every_n_steps=1",
+        "log_every_n_steps=1",
+    )
     with pytest.raises(FloatingPointError, match=r"the term .* is (nan|inf) after"):
         run(tmp_path, *settings, "clamp=false", "optimizer.lr=1e20", "steps=20")
     assert (tmp_path / "FAILED").exists()
@@ -239,7 +245,7 @@ def test_a_disk_that_fills_is_one_clear_line(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "pastiche.png")
 
-    monkeypatch.setattr("src.images.Image.Image.save", full)
+    monkeypatch.setattr("src.core.images.Image.Image.save", full)
     with pytest.raises(OSError, match="No space"):
         stylize(compose(*SMALL, "+experiment=naive"), tmp_path, time.time())
     assert (tmp_path / "FAILED").read_text() == (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import InputError
-from src.runs import Run, find_runs, flatten, is_number, natural, read_yaml, write_text
+from src.core.errors import InputError
+from src.runs.reader import Run, find_runs, flatten, is_number, natural, read_yaml
 
 SUMMARY = {"experiment": "naive", "status": "done", "steps": 20, "total": 3.5}
 
@@ -62,6 +62,10 @@ def test_how_a_run_ended(tmp_path: Path) -> None:
     assert "ended after step 20 without a word" in killed.reason
     (tmp_path / "d").mkdir()
     assert "before its first step" in Run(tmp_path / "d").reason
+    assert Run(tmp_path / "e").status == "missing"
+    without = Run(make_run(tmp_path / "f"))
+    (without.path / "pastiche.png").unlink()
+    assert (without.status, without.reason) == ("unfinished", "pastiche.png is missing")
 
 
 def test_a_row_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
@@ -114,18 +118,8 @@ def test_folders_without_runs_are_named(tmp_path: Path) -> None:
             find_runs(path)
 
 
-def test_natural_order() -> None:
+def test_natural_order_tables_and_numbers() -> None:
     assert sorted(["b", "a10", "a9", "10", "9"], key=natural) == ["9", "10", "a9", "a10", "b"]
-
-
-def test_tables_and_numbers() -> None:
     assert flatten({"a": {"b": {"c": 1}}, "d": [1, 2], "e": {}}) == {"a.b.c": 1, "d": [1, 2]}
     values = [1, 0.5, -2, True, "1", None, math.nan, math.inf]
     assert [is_number(value) for value in values] == [True] * 3 + [False] * 5
-
-
-def test_a_text_is_written_whole(tmp_path: Path) -> None:
-    write_text(tmp_path / "a", "first")
-    write_text(tmp_path / "a", "second")
-    assert (tmp_path / "a").read_text() == "second"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]

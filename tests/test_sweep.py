@@ -7,8 +7,8 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -17,19 +17,17 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
-from src import config, jobs, sweep
-from src.errors import InputError
+from src.core.errors import InputError
+from src.pipeline import build as jobs
+from src.pipeline import config, sweep
 from src.run import main
-from tests.running import SMALL, TINY_DEPTH, compose, summary
+from tests.running import SMALL, TINY_DEPTH, compose, summary, the_sweep
 
 ROOT = Path(__file__).parent.parent
 FILES = {path.stem: path for path in sorted((ROOT / "sweeps" / "sweep").glob("*.yaml"))}
-NAMES = {"depth_weight", "content_layer", "mask_function", "two_styles_boundary"}
-NAMES |= {"pareto", "folder"}
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(NamedTuple):
     code: int
     out: str
     err: str
@@ -56,25 +54,17 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return call
 
 
-def the_sweep(folder: Path) -> Path:
-    (found,) = folder.glob("*/sweeps/*")
-    return found
-
-
-def header(name: str) -> dict[str, str]:
-    """The comment that a sweep's file begins with, by its keywords; `run` is its first line."""
-    lines = FILES[name].read_text().splitlines()
-    assert lines[0] == "# @package _global_"
-    found, last = {"run": lines[1].removeprefix("# ")}, "run"
-    for line in lines[2:]:
-        if not line.startswith("# "):
-            break
-        keyword = re.match(r"# (Question|Jobs|Minutes|Look at): (.*)", line)
-        if keyword:
-            last = keyword[1]
-            found[last] = keyword[2]
-        else:
-            found[last] += " " + line.removeprefix("# ")
+def header(name: str) -> re.Match[str]:
+    """The comment that a sweep's file begins with: command, question, cost, what to look at."""
+    lines = itertools.takewhile(re.compile("# .").match, FILES[name].read_text().splitlines())
+    comment = " ".join(line.removeprefix("# ") for line in lines)
+    form = (
+        rf"@package _global_ python -m src\.run -m (?P<experiment>\+experiment=\w+ )?\+sweep={name}"
+        r"( content=FOLDER)? Question: .*\? Jobs: (?P<jobs>.*) Minutes: (\d+ on two cores|"
+        r"2 for each picture, on two cores) Look at: .*\."
+    )
+    found = re.fullmatch(form, comment)
+    assert found is not None, comment
     return found
 
 
@@ -87,37 +77,34 @@ def jobs_of(name: str) -> list[list[str]]:
 
 
 def test_every_sweep_is_there() -> None:
-    assert set(FILES) == NAMES
+    assert set(FILES) == {
+        *("depth_weight", "content_layer", "mask_function", "two_styles_boundary"),
+        *("pareto", "folder", "benchmark"),
+    }
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_begins_with_its_command_its_question_and_its_cost(name: str) -> None:
-    said = header(name)
-    assert re.fullmatch(
-        rf"python -m src\.run -m \+experiment=\w+ \+sweep={name}( content=FOLDER)?", said["run"]
-    )
-    assert said["Question"].endswith("?")
-    assert re.match(r"\d+ on two cores|2 for each picture", said["Minutes"])
-    assert said["Look at"].endswith(".")
+    jobs = header(name)["jobs"]
     search = yaml.safe_load(FILES[name].read_text())["hydra"].get("sweeper", {}).get("n_trials")
     if name == "folder":
-        assert said["Jobs"] == "one for each picture"
+        assert jobs == "one for each picture"
     else:
-        assert int(said["Jobs"]) == (search or len(jobs_of(name)))
+        assert int(jobs) == (search or len(jobs_of(name)))
 
 
 @pytest.mark.parametrize("name", ["content_layer", "mask_function", "two_styles_boundary"])
 def test_every_job_of_a_grid_can_be_built(name: str) -> None:
-    experiment = header(name)["run"].split()[4]
+    arguments = (*SMALL, header(name)["experiment"].strip(), f"+sweep={name}")
     for job in jobs_of(name):
-        built = jobs.build(config.resolve(compose(*SMALL, experiment, f"+sweep={name}", *job)))
+        built = jobs.build(config.resolve(compose(*arguments, *job)))
         assert built.stylization.pastiche.shape == (1, 3, 32, 48)
 
 
 def test_content_layers_have_their_own_weight_and_others_a_common_one() -> None:
     def weight(layer: str) -> float:
         arguments = ("+experiment=naive", "+sweep=content_layer", f"loss.content.layers=[{layer}]")
-        return config.resolve(compose(*arguments))["loss"]["content"]["weight"]
+        return config.resolve(compose(*arguments)).loss.terms["content"]["weight"]
 
     assert (weight("relu1_2"), weight("28"), weight("relu4_2")) == (260_000, 20_000, 5000)
     assert weight("relu3_1") == 5000
@@ -126,7 +113,9 @@ def test_content_layers_have_their_own_weight_and_others_a_common_one() -> None:
 def test_every_job_of_the_depth_weights_can_be_built() -> None:
     each = jobs_of("depth_weight")
     arguments = (*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "+sweep=depth_weight")
-    weights = [config.resolve(compose(*arguments, *job))["loss"]["depth"]["weight"] for job in each]
+    weights = [
+        config.resolve(compose(*arguments, *job)).loss.terms["depth"]["weight"] for job in each
+    ]
     assert (weights[0], weights[-1]) == (1, 200_000)
     ratios = [b / a for a, b in itertools.pairwise(weights)]
     assert all(5.5 < ratio < 6.0 for ratio in ratios)  # evenly in the logarithm
@@ -150,67 +139,59 @@ def test_mask_functions_are_all_there_with_their_mirror() -> None:
 def test_a_search_names_its_objectives_and_its_study() -> None:
     arguments = [*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "+sweep=pareto"]
     found = config.resolve(compose(*arguments))
-    assert found["objectives"] == ["style", "content", "depth"]
+    assert found.optimized_metric == ["style", "content", "depth"]
     jobs.build(found)
     file = yaml.safe_load(FILES["pareto"].read_text())["hydra"]["sweeper"]
-    assert len(file["direction"]) == len(found["objectives"])
+    assert len(file["direction"]) == len(found.optimized_metric)
     assert file["storage"].startswith("sqlite:///")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("+sweep=depth_wieght", "sweep: got 'depth_wieght'; expected depth_weight, perhaps"),
+        ("-m +sweep=depth_wieght", "sweep: got 'depth_wieght'; expected depth_weight"),
+        ("-m +sweeps=pareto", "sweeps: got an unknown key; expected sweep, perhaps"),
+        ("+sweeps=pareto", "sweeps: got an unknown key; expected sweep, perhaps"),
+        ("-m +sweep=content_layer stpes=1,2", "stpes: got an unknown key; expected steps, perhaps"),
         (
-            ["+sweep=depth_wieght"],
-            "error: sweep: got 'depth_wieght'; expected depth_weight, perhaps",
-        ),
-        (["-m", "+sweep=depth_wieght"], "error: sweep: got 'depth_wieght'; expected depth_weight"),
-        (["-m", "+sweeps=pareto"], "error: sweeps: got an unknown key; expected sweep, perhaps"),
-        (["+sweeps=pareto"], "error: sweeps: got an unknown key; expected sweep, perhaps"),
-        (
-            ["-m", "+sweep=content_layer", "stpes=1,2"],
-            "error: stpes: got an unknown key; expected steps, perhaps",
+            "+sweep=two_styles_boundary",
+            "mask.center: got an unknown key; expected one of _target_, invert",
         ),
         (
-            ["+sweep=two_styles_boundary"],
-            "error: mask.center: got an unknown key; expected one of _target_, invert",
+            "+sweep=folder content=motorcycle",
+            "content: got 'motorcycle'; expected a folder of pictures",
         ),
         (
-            ["+sweep=folder", "content=motorcycle"],
-            "error: content: got 'motorcycle'; expected a folder of pictures",
+            "+sweep=folder content=conf",
+            "content: got 'conf', without pictures; expected a folder of pictures",
         ),
-        (["resume_sweep=conf"], "error: resume_sweep: got 'conf', which is no sweep's folder"),
-        (
-            ["resume_sweep=nowhere"],
-            "error: resume_sweep: got 'nowhere', which is no sweep's folder",
-        ),
-        (["content=conf"], "error: content: got 'conf', a folder; expected one picture; every "),
+        ("resume_sweep=conf", "resume_sweep: got 'conf', which is no sweep's folder"),
+        ("resume_sweep=nowhere", "resume_sweep: got 'nowhere', which is no sweep's folder"),
+        ("content=conf", "content: got 'conf', a folder; expected one picture; every "),
     ],
 )
 def test_a_wrong_sweep_is_one_clear_line_and_no_job(
-    arguments: list[str],
-    message: str,
-    command: Run,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: str, message: str, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    ran = command("+experiment=naive", *SMALL, f"output_dir={tmp_path}", *arguments)
+    ran = command("+experiment=naive", *SMALL, f"output_dir={tmp_path}", *arguments.split())
     assert ran.code == 1
-    assert ran.err.strip().splitlines()[-1].startswith(message)
+    assert ran.err.strip().splitlines()[-1].startswith(f"error: {message}")
     assert not list(tmp_path.rglob("pastiche.png"))
     assert not list(tmp_path.glob("*/sweeps/*/0"))
 
 
 def test_a_sweep_needs_no_flag_and_the_command_line_beats_its_file(
-    command: Run, tmp_path: Path
+    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # its file is known from any folder
     arguments = ["+experiment=naive", "+sweep=content_layer", *SMALL, f"output_dir={tmp_path}"]
     ran = command(*arguments, "loss.content.layers=[relu2_1],[relu3_1]")
     assert ran.code == 0, ran.err
     folder = the_sweep(tmp_path)
     record = sweep.read_record(folder)
-    assert record.varied == ["loss.content.layers"]
+    assert record.swept_keys == ["loss.content.layers"]
     assert record.jobs[1] == [
         "loss.content.layers=[relu3_1]",
         "+experiment=naive",
@@ -264,7 +245,7 @@ def test_what_failed_is_told_and_resumed_and_nothing_else(command: Run, tmp_path
 
 
 def test_an_interrupted_job_goes_on_from_its_checkpoint(command: Run, tmp_path: Path) -> None:
-    arguments = ["+experiment=naive", *SMALL, "log_every=1", "seed=0,1"]
+    arguments = ["+experiment=naive", *SMALL, "log_every_n_steps=1", "seed=0,1"]
     assert command("-m", *arguments, "steps=4", f"output_dir={tmp_path}/whole").code == 0
     assert command("-m", *arguments, "steps=2", f"output_dir={tmp_path}/out").code == 0
     folder = the_sweep(tmp_path / "out")
@@ -285,23 +266,6 @@ def test_an_interrupted_job_goes_on_from_its_checkpoint(command: Run, tmp_path: 
         assert (folder / "1" / file).read_bytes() == (whole / "1" / file).read_bytes()
 
 
-def test_what_a_folder_says_of_its_job(tmp_path: Path) -> None:
-    assert sweep.outcome(tmp_path / "0").status == "missing"
-    job = tmp_path / "0"
-    job.mkdir()
-    assert sweep.outcome(job).status == "unfinished"
-    (job / "summary.json").write_text('{"status": "do')  # half of it
-    assert sweep.outcome(job).status == "unfinished"
-    (job / "summary.json").write_text('{"status": "done"}')
-    assert sweep.outcome(job).status == "unfinished"  # without a picture it is not done
-    (job / "pastiche.png").touch()
-    assert sweep.outcome(job).status == "done"
-    (job / "summary.json").write_text('{"status": "interrupted"}')
-    assert sweep.outcome(job).status == "interrupted"
-    (job / "FAILED").write_text("size: got 1;\nexpected 2\n")
-    assert sweep.outcome(job) == sweep.Outcome("failed", "size: got 1; expected 2")
-
-
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"jobs": 3}', '{"arguments": [1]}'])
 def test_a_broken_record_is_one_clear_line(text: str, tmp_path: Path) -> None:
     (tmp_path / sweep.RECORD).write_text(text)
@@ -309,11 +273,13 @@ def test_a_broken_record_is_one_clear_line(text: str, tmp_path: Path) -> None:
         sweep.read_record(tmp_path)
 
 
-def test_two_sweeps_do_not_share_a_folder(command: Run, tmp_path: Path) -> None:
+def test_a_folder_holds_one_sweep_and_a_job_runs_once_at_a_time(
+    command: Run, tmp_path: Path
+) -> None:
     place = f"hydra.sweep.dir={tmp_path}/here"
     arguments = ["-m", "+experiment=naive", *SMALL, "steps=1", place]
     (tmp_path / "here").mkdir()
-    with FileLock(tmp_path / "here" / sweep.LOCK):
+    with FileLock(tmp_path / "here" / sweep.SWEEP_LOCK):
         ran = command(*arguments)
     assert ran.code == 1
     assert ran.err.startswith(f"error: hydra.sweep.dir: got '{tmp_path}/here', where a sweep is ru")
@@ -326,13 +292,9 @@ def test_two_sweeps_do_not_share_a_folder(command: Run, tmp_path: Path) -> None:
     ran = command(f"resume_sweep={tmp_path}/here", "steps=2")
     assert ran.err.startswith("error: steps: got steps=2 beside resume_sweep; expected nothing")
 
-
-def test_a_job_that_still_runs_is_not_run_again(command: Run, tmp_path: Path) -> None:
-    place = f"hydra.sweep.dir={tmp_path}/here"
-    assert command("-m", "+experiment=naive", *SMALL, "steps=1", place).code == 0
     job = tmp_path / "here" / "0"
     (job / "summary.json").unlink()
-    with sweep.running(job):  # as its launcher's process would
+    with sweep.job_lock(job):  # as its launcher's process would
         ran = command(f"resume_sweep={tmp_path}/here")
         assert (job / "terms.csv").exists()
     assert ran.code == 1
@@ -351,7 +313,7 @@ def test_every_picture_of_a_folder_is_a_job(command: Run, tmp_path: Path) -> Non
         (photos / other).write_text("no picture")
     ran = command(
         *("+experiment=naive", "+sweep=folder", *SMALL, "steps=1"),
-        *(f"content={photos}" if " " not in str(photos) else f"content='{photos}'",),
+        f"content='{photos}'",
         f"output_dir={tmp_path}/out",
     )
     assert ran.code == 1
@@ -365,23 +327,20 @@ def test_every_picture_of_a_folder_is_a_job(command: Run, tmp_path: Path) -> Non
     assert [(folder / job / "pastiche.png").exists() for job in "0123"] == [True, True, False, True]
 
 
-def test_a_folder_without_pictures(command: Run, tmp_path: Path) -> None:
-    ran = command("+experiment=naive", "+sweep=folder", f"content={tmp_path}")
-    assert ran.err == (
-        f"error: content: got '{tmp_path}', without pictures; expected a folder of pictures\n"
-    )
-
-
-def test_names_are_what_varies() -> None:
+def test_a_job_is_named_by_the_keys_that_are_swept(tmp_path: Path) -> None:
     jobs = [["+experiment=a", "x=1", "y=[1,2]"], ["+experiment=a", "x=2", "y=[1,2]"]]
-    assert sweep._varied(jobs, ()) == ["x"]
-    assert sweep._varied(jobs[:1], ["y"]) == ["y"]
-
-
-def test_without_a_record_all_overrides_name_a_job(tmp_path: Path) -> None:
-    assert sweep.varied_overrides(tmp_path, ["x=1", "y=2"]) == ["x=1", "y=2"]
-    sweep.Record(["-m"], varied=["y"]).write(tmp_path)
-    assert sweep.varied_overrides(tmp_path, ["x=1", "y=2", "+y=3"]) == ["y=2", "+y=3"]
+    assert sweep.swept_keys(jobs) == ["x"]
+    assert sweep.swept_keys(jobs[:1], ["y"]) == ["y"]
+    assert sweep.swept_overrides(tmp_path, ["x=1", "y=2"]) == ["x=1", "y=2"]  # without a record
+    record = {
+        "arguments": ["-m", "+levels.count=2"],
+        "varied": ["y"],
+        "jobs": [["tile=3"]],
+    }  # of 0.4
+    (tmp_path / sweep.RECORD).write_text(json.dumps(record))
+    assert sweep.swept_overrides(tmp_path, ["x=1", "y=2", "+y=3"]) == ["y=2", "+y=3"]
+    read = sweep.read_record(tmp_path)
+    assert (read.arguments, read.jobs) == (["-m", "+pyramid.levels=2"], [["tile_size=3"]])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Optuna's own
@@ -392,7 +351,7 @@ def test_a_search_over_several_keeps_its_study_and_goes_on(command: Run, tmp_pat
     folder = the_sweep(tmp_path)
     record = sweep.read_record(folder)
     assert (record.search, len(record.jobs)) == (2, 2)
-    assert set(record.varied) == {f"loss.{t}.weight" for t in ("content", "style", "depth")}
+    assert set(record.swept_keys) == {f"loss.{t}.weight" for t in ("content", "style", "depth")}
     front = yaml.safe_load((folder / "optimization_results.yaml").read_text())["solutions"]
     values = [
         [summary(folder / job)["terms"][t] for t in ("style", "content", "depth")] for job in "01"
@@ -412,25 +371,16 @@ def test_a_search_over_several_keeps_its_study_and_goes_on(command: Run, tmp_pat
     assert ran.err.splitlines()[-1].startswith("error: hydra.sweeper.storage: got a study that can")
 
 
-def test_objectives_are_known_before_the_first_step() -> None:
-    with pytest.raises(
-        InputError, match=r"^objectives: got 'depht', a term .*; expected depth, pe"
-    ):
-        jobs.build(
-            config.resolve(
-                compose(*SMALL, *TINY_DEPTH, "+experiment=depth_loss", "objectives=[depht]")
-            )
-        )
-    with pytest.raises(
-        InputError, match=r"^objectives: got 'depth', a term that this run does not"
-    ):
-        jobs.build(config.resolve(compose(*SMALL, "+experiment=naive", "objectives=[depth]")))
-
-
-def test_the_sweeps_are_found_from_any_folder(
-    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("experiment", "name", "message"),
+    [
+        ("depth_loss", "depht", r"got 'depht', a term .*; expected depth, pe"),
+        ("naive", "depth", r"got 'depth', a term that this run does not"),
+    ],
+)
+def test_objectives_are_known_before_the_first_step(
+    experiment: str, name: str, message: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    layers = "loss.content.layers=[relu99]"
-    ran = command("+experiment=naive", "+sweep=content_layer", layers, f"output_dir={tmp_path}")
-    assert ran.err.splitlines()[-1].startswith("error: 1 of 1 jobs are not done: 0: loss.content")
+    arguments = (*SMALL, *TINY_DEPTH, f"+experiment={experiment}", f"optimized_metric=[{name}]")
+    with pytest.raises(InputError, match=f"^optimized_metric: {message}"):
+        jobs.build(config.resolve(compose(*arguments)))

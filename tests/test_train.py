@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -9,30 +10,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from src.backbones import Backbone
-from src.backbones.chain import TORCHVISION
-from src.backbones.vgg import OXFORD
-from src.depth_nets import train as command
-from src.depth_nets.augment import STYLED
-from src.depth_nets.vgg_head import LAYERS, Head, vgg_head
+from src.core import weights
+from src.depth_nets.vgg_head import Head, vgg_head
+from src.training import __main__ as command
+from src.training import batches
+from src.training.module import GRADIENT_WEIGHT, HeadTraining, loss
+from tests.depth_networks import small_vgg
 
 head_module = sys.modules["src.depth_nets.vgg_head"]  # its name in the package is its function
-
-
-def small_vgg(*_: object) -> Backbone:
-    """The layers that the head and the styles want, at their strides, quick and random."""
-    torch.manual_seed(1)
-    channels = {**dict.fromkeys(STYLED, 8), **LAYERS}
-    layers: list[tuple[str, torch.nn.Module]] = []
-    before = 3
-    for name in ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1"):
-        if name.endswith("_1") and name != "relu1_1":
-            layers.append((f"pool{name}", torch.nn.MaxPool2d(2, 2)))
-        layers.append((f"conv{name}", torch.nn.Conv2d(before, channels[name], 1)))
-        layers.append((name, torch.nn.ReLU()))
-        before = channels[name]
-    return Backbone(layers, TORCHVISION, OXFORD)
 
 
 @pytest.fixture
@@ -40,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A dozen tiny pictures with depth, and a network that is quick."""
     monkeypatch.setattr(command, "vgg19", small_vgg)
     monkeypatch.setattr(head_module, "vgg19", small_vgg)
-    monkeypatch.setattr(command, "SIZES", ((48, 64), (64, 48)))
+    monkeypatch.setattr(batches, "SIZES", ((48, 64), (64, 48)))
     random = np.random.default_rng(0)
     data = tmp_path / "data"
     data.mkdir()
@@ -62,7 +49,7 @@ def run(folder: Path, output: Path, *more: str) -> int:
 
 def trained(output: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     (folder,) = output.iterdir()
-    return folder, command.files.read(folder / "vgg_head.safetensors", "depth_net.weights")
+    return folder, weights.read(folder / "vgg_head.safetensors", "depth_net.weights")
 
 
 def test_leaves_weights_table_settings_and_checkpoint(
@@ -72,35 +59,36 @@ def test_leaves_weights_table_settings_and_checkpoint(
     found, state = trained(tmp_path / "out")
     assert {path.name for path in found.iterdir()} == {
         "vgg_head.safetensors",
-        "table.md",
         "settings.json",
         "last.ckpt",
     }
     assert all(tensor.dtype == torch.float16 for tensor in state.values())
-    text = (found / "table.md").read_text()
-    assert all(f"| data | {method} | 2 |" in text for method in ("head", "row prior", "constant"))
     assert json.loads((found / "settings.json").read_text())["rounds"] == 2
     out, err = capsys.readouterr()
+    (spearman,) = re.findall(r"held out  spearman ([\d.]+)  abs_rel", out)
+    assert float(spearman) > 0.5
     assert f"depth_net.weights={found}" in out
-    assert "round 2/2" in err
+    first, second = re.findall(r"round \d/2  train ([\d.]+)  held out ([\d.]+)", err)
+    assert float(second[0]) < 0.9 * float(first[0])  # it learns
+    assert float(second[1]) < 0.9 * float(first[1])
     image = torch.rand(1, 3, 48, 64)
     net = vgg_head(str(found / "vgg_head.safetensors"))
-    assert net.estimate(image).shape == (1, 1, 48, 64)
+    assert net.predict(image).shape == (1, 1, 48, 64)
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(folder, tmp_path / "whole", "--rounds", "3") == 0
-    stop = command.Rounds.on_train_epoch_end
+    complete = HeadTraining.on_train_epoch_end
 
-    def interrupted(self: command.Rounds, trainer: object, module: object) -> None:
-        stop(self, trainer, module)  # type: ignore[arg-type]
-        if trainer.current_epoch == 1:  # type: ignore[attr-defined]
+    def interrupted(self: HeadTraining) -> None:
+        complete(self)
+        if self.trainer.current_epoch == 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(command.Rounds, "on_train_epoch_end", interrupted)
+        patch.setattr(HeadTraining, "on_train_epoch_end", interrupted)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run(folder, tmp_path / "parts", "--rounds", "3")
     (part,) = (tmp_path / "parts").iterdir()
@@ -110,45 +98,23 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_fine_tuning_begins_with_the_weights_given(folder: Path, tmp_path: Path) -> None:
+def test_fine_tuning_begins_with_the_weights_given_and_is_tracked(
+    folder: Path, tmp_path: Path
+) -> None:
     begin = Head()
-    command.save(begin, tmp_path / "begin.safetensors")
-    assert (
-        run(folder, tmp_path / "out", "--rate", "0", "--init", f"{tmp_path}/begin.safetensors") == 0
-    )
-    state = trained(tmp_path / "out")[1]
-    assert all(torch.equal(state[name], x.half()) for name, x in begin.state_dict().items())
-
-
-def test_training_lowers_the_loss(folder: Path, tmp_path: Path) -> None:
-    given = command.pairs.load(f"{folder}:disparity", tmp_path)
-    teacher = command.Teacher(given, small_vgg(), [], torch.device("cpu"))
-    (lesson,) = teacher.lessons(0, 0, 4, 4)
-    head = Head()
-    optimizer = torch.optim.Adam(head.parameters(), 1e-3)
-    values = []
-    for _ in range(6):
-        value = command.loss(
-            head.top_down([g.float() for g in lesson.grids]), lesson.inverse, lesson.known
-        )
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        values.append(value.item())
-    assert values[-1] < 0.9 * values[0]
-
-
-def test_tracked_offline(folder: Path, tmp_path: Path) -> None:
-    assert run(folder, tmp_path / "out", "--rounds", "1", "--tracking", "offline") == 0
-    found, _ = trained(tmp_path / "out")
+    save_file(begin.state_dict(), tmp_path / "begin.safetensors")
+    more = f"--rate 0 --rounds 1 --tracking offline --init {tmp_path}/begin.safetensors"
+    assert run(folder, tmp_path / "out", *more.split()) == 0
+    found, state = trained(tmp_path / "out")
     assert list((found / "wandb").glob("offline-run-*"))
+    assert all(torch.equal(state[name], x.half()) for name, x in begin.state_dict().items())
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (["nowhere"], "data: got 'nowhere', which does not exist"),
-        (["nowhere", "--rounds", "0"], "rounds: got 0; expected 1 or more"),
+        (["nowhere", "--rounds", "0"], "rounds: got 0; expected a whole number, 1 or more"),
         (["nowhere", "--held-out", "1"], "held_out: got 1.0; expected a share"),
         (["nowhere", "--resume", "here"], "resume: got 'here'; expected a folder with last.ckpt"),
         (["nowhere", "--init", "mine.pt"], "depth_net.weights: got no such file: mine.pt"),
@@ -166,14 +132,14 @@ def test_one_line_for_what_cannot_be(
 def test_loss_is_blind_to_scale_and_offset_and_to_what_is_unknown() -> None:
     inverse = torch.rand(2, 1, 8, 8)
     known = torch.rand(2, 1, 8, 8) > 0.2
-    right = command.loss(3 * inverse + 5, inverse, known)
+    right = loss(3 * inverse + 5, inverse, known)
     assert right.item() == pytest.approx(0, abs=1e-4)
     disparity = torch.rand(2, 1, 8, 8)
-    wrong = command.loss(disparity, inverse, known)
+    wrong = loss(disparity, inverse, known)
     assert wrong > 0.5
-    torch.testing.assert_close(command.loss(2 * disparity - 1, inverse, known), wrong)
+    torch.testing.assert_close(loss(2 * disparity - 1, inverse, known), wrong)
     other = torch.where(known, inverse, 100.0)
-    torch.testing.assert_close(command.loss(disparity, other, known), wrong)
+    torch.testing.assert_close(loss(disparity, other, known), wrong)
 
 
 def test_loss_by_hand() -> None:
@@ -184,6 +150,6 @@ def test_loss_by_hand() -> None:
     values = 2 * off.mean()
     first = 2 * (2 + 0 + 2) / 4
     second = 2 * 2 / 2  # every second: -2, 0 against 2, 0
-    expected = values + command.GRADIENT_WEIGHT * (first + second + 0)
-    assert command.loss(-row, row, known).item() == pytest.approx(expected)
-    assert math.isfinite(command.loss(torch.zeros_like(row), row, known).item())
+    expected = values + GRADIENT_WEIGHT * (first + second + 0)
+    assert loss(-row, row, known).item() == pytest.approx(expected)
+    assert math.isfinite(loss(torch.zeros_like(row), row, known).item())

@@ -15,8 +15,8 @@ import torch
 from conftest import Server
 from torch import Tensor
 
-from src import weights
-from src.errors import InputError
+from src.core import weights
+from src.core.errors import InputError
 
 KEY = "backbone.weights"
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -62,18 +62,15 @@ def test_fetched_once_and_kept(server: Server, cache: Path) -> None:
     assert files_in(cache) == ["net.pth"]
 
 
-def test_what_torch_fetched_before_is_used(server: Server, cache: Path) -> None:
+@pytest.mark.parametrize(("length", "requests"), [(300_000, []), (1000, ["/net.pth"])])
+def test_a_file_in_the_cache_is_used_if_it_is_whole(
+    server: Server, cache: Path, length: int, requests: list[str]
+) -> None:
     cache.mkdir(parents=True)
-    (cache / "net.pth").write_bytes(CONTENT)
-    assert weights.fetch(f"{server.url}/net.pth", SHA256, KEY).read_bytes() == CONTENT
-    assert server.requests == []
-
-
-def test_a_broken_file_in_the_cache_is_fetched_again(server: Server, cache: Path) -> None:
-    cache.mkdir(parents=True)
-    (cache / "net.pth").write_bytes(CONTENT[:1000])
+    (cache / "net.pth").write_bytes(CONTENT[:length])
     (server.folder / "net.pth").write_bytes(CONTENT)
     assert weights.fetch(f"{server.url}/net.pth", SHA256, KEY).read_bytes() == CONTENT
+    assert server.requests == requests
     assert files_in(cache) == ["net.pth"]
 
 
@@ -93,11 +90,8 @@ def test_an_absent_file_is_refused_with_what_to_do(server: Server, cache: Path) 
     assert files_in(cache) == []
 
 
-def test_no_network_is_refused_with_what_to_do(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
+@pytest.mark.usefixtures("server")  # which takes proxies away
+def test_no_network_is_refused_with_what_to_do(cache: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]  # bound, but nobody listens
@@ -125,11 +119,10 @@ def test_a_wrong_address_is_not_called_a_wrong_checksum(url: str) -> None:
 
 def test_an_md5_will_do_where_nothing_better_is_published(server: Server, cache: Path) -> None:
     (server.folder / "net.pth").write_bytes(CONTENT)
-    good = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
-    assert weights.fetch(f"{server.url}/net.pth", good, KEY).read_bytes() == CONTENT
+    md5 = hashlib.md5(CONTENT).hexdigest()
+    assert weights.fetch(f"{server.url}/net.pth", f"md5:{md5}", KEY).read_bytes() == CONTENT
     (server.folder / "other.pth").write_bytes(CONTENT[1:])
-    text = refused(f"{server.url}/other.pth", good)
-    assert text.endswith(f"expected MD5 {good.removeprefix('md5:')}")
+    assert refused(f"{server.url}/other.pth", f"md5:{md5}").endswith(f"expected MD5 {md5}")
     assert files_in(cache) == ["net.pth"]
 
 
@@ -172,15 +165,16 @@ def test_a_package_that_is_not_there_is_named() -> None:
 # read
 
 
-def unreadable(path: Path) -> str:
+def unreadable(path: Path, member: str | None = None) -> str:
     """The one line with which reading ends."""
+    arguments = (path,) if member is None else (path, member)
     with pytest.raises(InputError) as caught:
-        weights.read(path, KEY)
+        (weights.read if member is None else weights.read_from)(*arguments, KEY)
     text = str(caught.value)
     assert caught.value.key == KEY
     assert "\n" not in text
     assert str(path) in text
-    assert text.endswith("expected a file of weights")
+    assert member is not None or text.endswith("expected a file of weights")
     return text
 
 
@@ -219,12 +213,9 @@ def test_a_keras_file_is_read_in_torchs_names_and_layout(tmp_path: Path, suffix:
     assert found["conv1.bias"].tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("name", ["net.pth", "net.h5"])
-def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    assert "no such file" in unreadable(tmp_path / name)
-
-
-def test_a_folder_is_called_one(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for name in ("net.pth", "net.h5"):
+        assert "no such file" in unreadable(tmp_path / name)
     assert "got a folder: " in unreadable(tmp_path)
 
 
@@ -238,17 +229,14 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, name: str, content:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_cut_torch_file_is_refused(tmp_path: Path, share: float) -> None:
-    path = saved(tmp_path / "net.pth", {"a": torch.rand(1000)})
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    assert "cannot be read" in unreadable(path)
-
-
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_cut_keras_file_is_refused(tmp_path: Path, share: float) -> None:
-    path = tmp_path / "net.h5"
-    with h5py.File(path, "w") as file:
-        file["conv1/conv1/kernel:0"] = np.zeros((3, 3, 3, 64), np.float32)
+@pytest.mark.parametrize("name", ["net.pth", "net.h5"])
+def test_a_cut_file_is_refused(tmp_path: Path, name: str, share: float) -> None:
+    path = tmp_path / name
+    if name == "net.h5":
+        with h5py.File(path, "w") as file:
+            file["conv1/conv1/kernel:0"] = np.zeros((3, 3, 3, 64), np.float32)
+    else:
+        saved(path, {"a": torch.rand(1000)})
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     assert "cannot be read" in unreadable(path)
 
@@ -313,17 +301,6 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path / "net.zip"
 
 
-def unreadable_from(source: Path, name: str = "net.pth") -> str:
-    """The one line with which reading ends."""
-    with pytest.raises(InputError) as caught:
-        weights.read_from(source, name, KEY)
-    text = str(caught.value)
-    assert caught.value.key == KEY
-    assert "\n" not in text
-    assert str(source) in text
-    return text
-
-
 def test_a_member_is_read_without_unpacking(archive: Path) -> None:
     before = files_in(archive.parent)
     for source in (archive, archive.parent / "folder"):
@@ -332,29 +309,25 @@ def test_a_member_is_read_without_unpacking(archive: Path) -> None:
 
 
 def test_a_missing_member_is_named(archive: Path) -> None:
-    text = unreadable_from(archive, "depth.pth")
+    text = unreadable(archive, "depth.pth")
     assert text.endswith(
         "which has no depth.pth in it; expected a folder or a ZIP file with depth.pth"
     )
-    assert "no such file" in unreadable_from(archive.parent / "folder", "depth.pth")
-    assert "no such file or folder" in unreadable_from(archive.parent / "nowhere")
+    assert "no such file" in unreadable(archive.parent / "folder", "depth.pth")
+    assert "no such file or folder" in unreadable(archive.parent / "nowhere", "net.pth")
+    assert "cannot be read" in unreadable(archive, "notes.txt")
 
 
-def test_a_member_of_something_else_is_refused(archive: Path) -> None:
-    assert "cannot be read" in unreadable_from(archive, "notes.txt")
-
-
-@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
-def test_a_cut_archive_is_refused(archive: Path, share: float) -> None:
-    archive.write_bytes(archive.read_bytes()[: int(share * archive.stat().st_size)])
-    assert "cannot be read" in unreadable_from(archive)
-
-
-def test_a_damaged_archive_is_refused(archive: Path) -> None:
-    content = bytearray(archive.read_bytes())
-    content[len(content) // 2] ^= 1
-    archive.write_bytes(content)
-    assert "cannot be read" in unreadable_from(archive)
+def test_a_cut_or_damaged_archive_is_refused(archive: Path) -> None:
+    content = archive.read_bytes()
+    damaged = bytearray(content)
+    damaged[len(content) // 2] ^= 1
+    for broken in (
+        damaged,
+        *(content[: int(share * len(content))] for share in (0, 0.1, 0.5, 0.99)),
+    ):
+        archive.write_bytes(broken)
+        assert "cannot be read" in unreadable(archive, "net.pth")
 
 
 # match

@@ -1,88 +1,41 @@
-"""A frozen chain of named layers that gives the features of a picture in one pass."""
+"""A frozen chain of named layers that gives the features of an image in one pass."""
 
 import copy
 import difflib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import InputError
-from src.weights import State, match
+from src.backbones.preprocessing import Preprocessing
+from src.backbones.receptive_field import ConvGeometry, ReceptiveField, geometries
+from src.core import weights as files
+from src.core.errors import InputError
+from src.core.weights import State, match
 
 Layer = str | int
+Change = Callable[[str, Tensor], Tensor]
 KEY = "backbone.weights"
 CLASSIFIER = r"classifier\.|conv10\."  # in files of a whole network; never used here
 
-# Spread of an ImageNet picture's colours in [0, 1], the mean of torchvision's three.
-IMAGENET_STD = 0.2256
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-# The mean that Caffe networks take away, on 0-255, in their order: blue, green, red.
-CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a network's weights expect of a picture: (image[channels] - mean) / std.
-
-    Attributes:
-        mean: per channel, in [0, 1], in the order of `channels`.
-        std: per channel, likewise.
-        channels: order of the channels; (2, 1, 0) for BGR.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    channels: tuple[int, ...] = (0, 1, 2)
-
-
-TORCHVISION = Preprocessing(IMAGENET_MEAN, (0.229, 0.224, 0.225))
-
-# Caffe's weights take 0-255. A chain of convolutions, ReLUs and max pools is homogeneous: with its
-# biases divided by s, it gives for a picture divided by s its features divided by s. With s = 255 x
-# 0.2256 the features of Caffe's weights come out in the units of torchvision's (one standard
-# deviation of the input is 1), and a loss weight means about the same with either.
-CAFFE_UNIT = 255 * IMAGENET_STD
-CAFFE = Preprocessing(tuple(m / 255 for m in CAFFE_MEAN_BGR), (IMAGENET_STD,) * 3, (2, 1, 0))
-
-
-@dataclass(frozen=True)
-class Reach:
-    """What a layer sees: position p the pixels from p stride - before to p stride + after.
-
-    Attributes:
-        stride: pixels from one position to the next.
-        before: pixels up or left, 0 or more.
-        after: pixels down or right, 0 or more.
-    """
-
-    stride: int
-    before: int
-    after: int
-
 
 class Backbone:
-    """Named layers in a row, frozen, from a picture in [0, 1] to the features asked for.
+    """Named layers in a row, frozen, from an image in [0, 1] to the features asked for.
 
-    A plain object, not a module of the trained one: its weights are in no checkpoint, and nothing
-    can put it in training mode.
-
-    Args:
-        layers: (name, module) in order; the index of a layer is that in torchvision's `features`.
-        preprocessing: what the weights expect.
-        name: for messages.
-
-    Attributes:
-        precision: what the layers compute in.
+    No nn.Module: its weights are in no checkpoint, and nothing can put it in training mode. The
+    index of a layer is that in torchvision's `features`; `precision` is what the layers compute
+    in; `family` names layers and weights, for code that needs these very features.
     """
 
     def __init__(
-        self, layers: Sequence[tuple[str, nn.Module]], preprocessing: Preprocessing, name: str
+        self,
+        layers: Sequence[tuple[str, nn.Module]],
+        preprocessing: Preprocessing,
+        name: str,
+        family: str = "",
     ) -> None:
-        self.name = name
+        self.name, self.family = name, family
         self.layers = [layer for layer, _ in layers]
         self._modules = [
             module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -99,12 +52,11 @@ class Backbone:
         self._mean, self._std = self._mean.to(device), self._std.to(device)
         return self
 
-    def at(self, precision: torch.dtype) -> "Backbone":
+    def to_dtype(self, precision: torch.dtype) -> "Backbone":
         """The same network, computing in another precision.
 
-        Gram matrices of features in bfloat16 compare with others of the same alone: its rounding
-        is a noise that both have, and against a target without it the noise is most of the
-        gradient once the two are near.
+        Compare Gram matrices of features in bfloat16 only with others of bfloat16: against a target
+        without its rounding noise, the noise is most of the gradient once the two are near.
         """
         if precision == self.precision:
             return self
@@ -134,180 +86,96 @@ class Backbone:
     def smallest_side(self, layer: str) -> int:
         """The shortest side in pixels for which a layer still has a position."""
         side = 1
-        for window in reversed(self._windows(layer)):
-            # The last window may hang over the edge.
+        for window in reversed(self._geometries(layer)):
             kernel = window.kernel - (window.stride - 1 if window.ceil else 0)
             side = max((side - 1) * window.stride + kernel - 2 * window.padding, 1)
         return side
 
     def size(self, layer: str, height: int, width: int) -> tuple[int, int]:
-        """(h, w) of a layer's features of a picture of this height and width in pixels."""
-        for window in self._windows(layer):
-            height, width = window.positions(height), window.positions(width)
+        """(h, w) of a layer's features of an image of this height and width in pixels."""
+        for window in self._geometries(layer):
+            height, width = window.output_length(height), window.output_length(width)
         return height, width
 
-    def reach(self, layer: str) -> Reach:
-        """Which pixels a layer's positions see."""
+    def receptive_field(self, layer: str) -> ReceptiveField:
+        """Which pixels a layer's positions depend on."""
         stride, before, after = 1, 0, 0
-        for window in self._windows(layer):
+        for window in self._geometries(layer):
             before += window.padding * stride
             after += (window.kernel - 1 - window.padding) * stride
             stride *= window.stride
-        return Reach(stride, before, after)
+        return ReceptiveField(stride, before, after)
 
-    def _windows(self, layer: str) -> list["_Window"]:
-        """The windows on the way to a layer; of convolutions side by side one after another."""
-        modules = self._modules[: self.layers.index(layer) + 1]
-        found = [_window(part) for module in modules for part in module.modules()]
-        return [window for window in found if window is not None]
+    def _geometries(self, layer: str) -> list[ConvGeometry]:
+        return geometries(self._modules[: self.layers.index(layer) + 1])
 
     def features(
-        self,
-        image: Tensor,
-        layers: Sequence[str],
-        change: Callable[[str, Tensor], Tensor] | None = None,
+        self, image: Tensor, layers: Sequence[str], change: Change | None = None
     ) -> dict[str, Tensor]:
-        """Features of a picture, in one pass, no deeper than the deepest layer asked for.
+        """Features of an image (B, 3, H, W) in [0, 1], no deeper than the deepest layer asked for.
 
-        Args:
-            image: (B, 3, H, W) RGB in [0, 1], any memory layout.
-            layers: names; none asks for nothing and runs nothing. An unknown one is an InputError.
-            change: puts other features in the place of a layer's, for all that follows.
-
-        Returns:
-            {layer: (B, C, h, w)}, channels-last in memory, in `precision`.
+        {layer: (B, C, h, w)}, channels-last in memory, in `precision`. What `change` gives replaces
+        the features of a layer, for all that follows. An unknown layer is an InputError.
         """
-        return dict(self.one_by_one(image, layers, change))
+        return dict(self.iter_features(image, layers, change))
 
-    def one_by_one(
-        self,
-        image: Tensor,
-        layers: Sequence[str],
-        change: Callable[[str, Tensor], Tensor] | None = None,
+    def iter_features(
+        self, image: Tensor, layers: Sequence[str], change: Change | None = None
     ) -> Iterator[tuple[str, Tensor]]:
-        """`features` on the way, each as soon as it is there.
+        """`features` one by one, each as soon as it is computed.
 
-        What is computed of a layer's before the next is asked for has its gradient computed late,
-        when the layer's own is due: until then nothing of it has to be kept.
+        What is computed from one before the next is asked for has its gradient computed late.
         """
-        wanted = {self.layer(layer) for layer in layers}
-        if not wanted:
+        pending = {self.layer(layer) for layer in layers}
+        if not pending:
             return
         x = (image[:, self._channels] - self._mean) / self._std
         x = x.to(self.precision, memory_format=torch.channels_last)
-        left = set(wanted)
-        previous = ""
+        reusable = False  # the layer before was not asked for: a ReLU may overwrite it
         for name, module in zip(self.layers, self._modules, strict=True):
-            # In place where nobody asked for what it overwrites.
-            free = change is None and previous not in wanted and isinstance(module, nn.ReLU)
-            x = x.relu_() if free else module(x)
-            previous = name
+            x = x.relu_() if reusable and isinstance(module, nn.ReLU) else module(x)
+            reusable = change is None and name not in pending
             if change is not None:
                 x = change(name, x)
-            if name in wanted:
+            if name in pending:
                 yield name, x
-                left.remove(name)
-                if not left:
+                pending.remove(name)
+                if not pending:
                     return
 
 
+def read_or_fetch(weights: str | None, url: str, sha256: str) -> State:
+    """The tensors of a local file, or of one that is fetched once from an address."""
+    return files.read(Path(weights) if weights else files.fetch(url, sha256, KEY), KEY)
+
+
 def load(
-    layers: Sequence[tuple[str, nn.Module]], state: State, preprocessing: Preprocessing, name: str
+    layers: Sequence[tuple[str, nn.Module]],
+    state: State,
+    preprocessing: Preprocessing,
+    name: str,
+    family: str = "",
 ) -> Backbone:
-    """A backbone of these layers with these weights.
-
-    Args:
-        layers: (name, module) in order, made on the "meta" device: nothing is initialised twice.
-        state: tensors by `<layer>.weight`, `<layer>.bias`; a classifier's are left out.
-        preprocessing: what the weights expect.
-        name: of the network, for messages.
-
-    Raises:
-        InputError: weights of another network.
-    """
+    """A backbone of these layers with weights by `<layer>.weight` and `<layer>.bias`."""
     network = nn.Sequential()
     for layer, module in layers:
         network.add_module(layer, module)
     matched = match(state, network.state_dict(), ignore=CLASSIFIER, key=KEY, network=name)
     network.load_state_dict(matched, assign=True)
-    return Backbone(layers, preprocessing, name)
+    return Backbone(layers, preprocessing, name, family)
 
 
-@dataclass(frozen=True)
-class _Window:
-    kernel: int
-    stride: int
-    padding: int
-    ceil: bool
+def check_size(image: Tensor, backbone: Backbone, layers: Sequence[str], key: str) -> None:
+    """Refuse an image (B, C, H, W) that is too small for a layer.
 
-    def positions(self, length: int) -> int:
-        """How many positions there are along so many."""
-        room = length + 2 * self.padding - self.kernel
-        if not self.ceil:
-            return room // self.stride + 1
-        found = -(-room // self.stride) + 1
-        # torch has no window that begins behind the end.
-        return found - 1 if (found - 1) * self.stride >= length + self.padding else found
-
-
-def _window(module: nn.Module) -> _Window | None:
-    """The window that a layer looks at; None for one that looks at single positions."""
-    if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-        sides = (module.kernel_size, module.stride, module.padding)
-        kernel, stride, padding = (int(s[0] if isinstance(s, tuple) else s) for s in sides)
-        return _Window(kernel, stride, padding, bool(getattr(module, "ceil_mode", False)))
-    return None
-
-
-class MaxPool(nn.MaxPool2d):
-    """Max pooling that does not keep where the maxima are, eight bytes a window, but looks again.
-
-    Its input is kept anyway, by the layer before it.
+    The InputError names the deepest such layer and the side that it needs.
     """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, h, w)."""
-        found: Tensor = _LooksAgain.apply(
-            input, self.kernel_size, self.stride, self.padding, self.ceil_mode
+    height, width = image.shape[-2:]
+    needs = {layer: backbone.smallest_side(layer) for layer in layers}
+    deepest = max(needs, key=lambda layer: needs[layer], default=None)
+    if deepest is not None and min(height, width) < needs[deepest]:
+        raise InputError(
+            key,
+            f"a picture of {width} x {height} pixels",
+            f"a short side of at least {needs[deepest]} pixels for the layer {deepest}",
         )
-        return found
-
-
-class _LooksAgain(torch.autograd.Function):
-    """Max pooling, (B, C, H, W) to (B, C, h, w), of square windows."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: int, ceil: bool) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.window = kernel, stride, padding, ceil
-        return F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        kernel, stride, padding, ceil = ctx.window
-        _, places = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil, return_indices=True)
-        # Not torch.autograd.grad, whose first call imports sympy: two seconds.
-        found = torch.ops.aten.max_pool2d_with_indices_backward(
-            gradient, x, [kernel], [stride], [padding], [1], ceil, places
-        )
-        return found, None, None, None, None
-
-
-def pool(kind: str, kernel: int, ceil: bool = False) -> nn.Module:
-    """A pooling layer of stride 2.
-
-    Average pooling "gives slightly more appealing results" (Gatys et al. 2016, section 2). It is
-    no drop-in for the paper's weights: its features are smaller.
-
-    Raises:
-        InputError: a kind other than max and avg.
-    """
-    kinds: dict[str, type[MaxPool] | type[nn.AvgPool2d]] = {
-        "max": MaxPool,
-        "avg": nn.AvgPool2d,
-    }
-    if kind not in kinds:
-        raise InputError("backbone.pooling", repr(kind), f"one of {', '.join(kinds)}")
-    return kinds[kind](kernel, stride=2, ceil_mode=ceil)

@@ -1,13 +1,12 @@
 """SqueezeNet 1.1 (Iandola et al. 2016, arXiv 1602.07360), the network of the paper's 5.2."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
-from src import weights as files
-from src.backbones.chain import CAFFE, CAFFE_UNIT, KEY, TORCHVISION, Backbone, load, pool
-from src.weights import State
+from src.backbones.chain import Backbone, load, read_or_fetch
+from src.backbones.pooling import Pooling, pool
+from src.backbones.preprocessing import CAFFE, CAFFE_UNIT, TORCHVISION
+from src.core.weights import State
 
 # (squeeze, expand) channels of fire2 to fire9; None is a pool.
 STAGES = ((16, 64), (16, 64), None, (32, 128), (32, 128), None)
@@ -15,13 +14,7 @@ DEEP_STAGES = ((48, 192), (48, 192), (64, 256), (64, 256))
 
 
 class Fire(nn.Module):
-    """A squeeze to few channels, then 1x1 and 3x3 convolutions side by side (its section 3.1).
-
-    Args:
-        before: channels in.
-        squeeze: channels between.
-        expand: channels out of either half; 2 x expand in all.
-    """
+    """A squeeze to few channels, then 1x1 and 3x3 convolutions side by side (its section 3.1)."""
 
     def __init__(self, before: int, squeeze: int, expand: int) -> None:
         super().__init__()
@@ -35,8 +28,8 @@ class Fire(nn.Module):
         return torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1).relu()
 
 
-def _layers(pooling: str) -> list[tuple[str, nn.Module]]:
-    """Layers under the names of their features; their order is that of torchvision's `features`."""
+def _layers(pooling: Pooling) -> list[tuple[str, nn.Module]]:
+    """In the order of torchvision's `features`."""
     layers: list[tuple[str, nn.Module]] = [
         ("conv1", nn.Conv2d(3, 64, 3, stride=2, device="meta")),
         ("relu1", nn.ReLU()),
@@ -53,20 +46,12 @@ def _layers(pooling: str) -> list[tuple[str, nn.Module]]:
 
 
 def squeezenet(
-    weights: str | None = None, url: str = "", sha256: str = "", pooling: str = "max"
+    weights: str | None = None, url: str = "", sha256: str = "", pooling: Pooling = "max"
 ) -> Backbone:
-    """SqueezeNet 1.1 with torchvision's weights, those of the paper's notebook.
-
-    Args:
-        weights: a local `squeezenet1_1-b8a52dc0.pth`; by default it is fetched once.
-        url: its address.
-        sha256: its checksum.
-        pooling: "max" or "avg".
-    """
+    """SqueezeNet 1.1 as in the paper's notebook: torchvision's `squeezenet1_1-b8a52dc0.pth`."""
     layers = _layers(pooling)
-    path = Path(weights) if weights else files.fetch(url, sha256, KEY)
     state = {}
-    for key, tensor in files.read(path, KEY).items():
+    for key, tensor in read_or_fetch(weights, url, sha256).items():
         head, _, rest = key.removeprefix("features.").partition(".")
         owner = layers[int(head)][0] if head.isdigit() and int(head) < len(layers) else head
         rest = rest.replace("squeeze.", "squeeze1x1.")  # torchvision's name of it
@@ -75,23 +60,11 @@ def squeezenet(
 
 
 def squeezenet_caffe(
-    weights: str | None = None, url: str = "", sha256: str = "", pooling: str = "max"
+    weights: str | None = None, url: str = "", sha256: str = "", pooling: Pooling = "max"
 ) -> Backbone:
-    """SqueezeNet 1.1 with its authors' Caffe weights, as kept by Keras.
-
-    Args:
-        weights: a local `squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5`; by default it is
-            fetched once.
-        url: its address.
-        sha256: its checksum.
-        pooling: "max" or "avg".
-
-    Returns:
-        Features in torchvision's units (see `chain.CAFFE`).
-    """
-    path = Path(weights) if weights else files.fetch(url, sha256, KEY)
+    """SqueezeNet 1.1 with its authors' Caffe weights, as Keras keeps them, in `CAFFE_UNIT`s."""
     state: State = {}
-    for key, tensor in files.read(path, KEY).items():
+    for key, tensor in read_or_fetch(weights, url, sha256).items():
         scale = CAFFE_UNIT if key.endswith(".bias") else 1.0
         state[key.replace("/", ".")] = tensor / scale
     return load(_layers(pooling), state, CAFFE, "SqueezeNet 1.1 (Caffe)")

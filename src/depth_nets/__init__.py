@@ -1,9 +1,8 @@
-"""Monocular depth networks, one per file: a picture in, its disparity out, differentiable."""
+"""Monocular depth networks, one per file: an image in, its disparity out, differentiable."""
 
 from src.depth_nets.depth_anything import depth_anything_v2
-from src.depth_nets.estimates import estimate_depth
 from src.depth_nets.monodepth2 import monodepth2
-from src.depth_nets.network import DepthNet, depth_from_disparity
+from src.depth_nets.network import DepthNet, depth_from_disparity, estimate_depth
 from src.depth_nets.vgg_head import vgg_head
 
 __all__ = [

@@ -8,24 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src import weights as files
+from src.core import weights as files
+from src.core.errors import InputError
 from src.depth_nets.network import KEY, DepthNet
-from src.errors import InputError
 
 NAME = "Depth Anything V2"
 FOLDER = "Depth-Anything-V2-Small-hf"  # in the cache, whose files have names that say nothing
-CONFIG, TENSORS = "config.json", "model.safetensors"
+FILES = ("config.json", "model.safetensors")
 PATCH = 14
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class DepthAnything(DepthNet):
-    """Depth Anything, with its own preprocessing as differentiable tensor code.
-
-    Args:
-        module: the network, from preprocessed pictures to `predicted_depth`.
-        size: the side in pixels that it looks at, a multiple of 14.
-    """
+    """Depth Anything, with its own preprocessing as differentiable tensor code."""
 
     smallest_side = PATCH
 
@@ -33,47 +28,27 @@ class DepthAnything(DepthNet):
         super().__init__(module, f"{NAME} at {size} px")
         self._size = size
 
-    def feed(self, height: int, width: int) -> tuple[int, int]:
-        """The (height, width) at which a picture is looked at: multiples of 14, its aspect kept.
-
-        One side becomes `size`, the one that has to change least: of a large picture the shorter,
-        of a small one the longer.
-        """
+    def resized_input(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of its input; the side becomes `size` that has to change least."""
         scale = min((self._size / height, self._size / width), key=lambda scale: abs(1 - scale))
-        fed_height, fed_width = (
-            max(1, round(side * scale / PATCH)) * PATCH for side in (height, width)
-        )
-        return fed_height, fed_width
+        patches = (max(1, round(side * scale / PATCH)) for side in (height, width))
+        new_height, new_width = (PATCH * count for count in patches)
+        return new_height, new_width
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """A picture as the network takes it: bicubic, antialiased, ImageNet's mean and deviation.
+        """(B, 3, H, W) in [0, 1] to (B, 3, h, w): bicubic, antialiased, ImageNet's mean and std.
 
-        Differs from the library's own in that nothing is rounded to 8 bits or cut off at 0 and 1,
-        which would take the gradient away.
-
-        Args:
-            image: (B, 3, H, W) RGB in [0, 1].
-
-        Returns:
-            (B, 3, h, w), see `feed`.
+        Nothing is rounded to 8 bits or cut off as in the library, for the gradient's sake.
         """
-        size = self.feed(*image.shape[-2:])
-        fed = F.interpolate(image, size, mode="bicubic", antialias=True)
+        size = self.resized_input(*image.shape[-2:])
+        resized = F.interpolate(image, size, mode="bicubic", antialias=True)
         mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
-        return (fed - mean) / std
+        return (resized - mean) / std
 
     def disparity(self, image: Tensor, features: Mapping[str, Tensor]) -> Tensor:
-        """Disparity of a picture.
-
-        Args:
-            image: (B, 3, H, W) RGB in [0, 1].
-            features: not looked at.
-
-        Returns:
-            (B, 1, H, W) from 0 up, larger is nearer: what the library calls `predicted_depth`.
-        """
-        found = self.module(pixel_values=self.preprocess(image)).predicted_depth.unsqueeze(1)
-        return F.interpolate(found, image.shape[-2:], mode="bilinear", antialias=True)
+        """What the library calls `predicted_depth`: (B, 1, H, W) from 0 up, larger is nearer."""
+        output = self.module(pixel_values=self.preprocess(image)).predicted_depth.unsqueeze(1)
+        return F.interpolate(output, image.shape[-2:], mode="bilinear", antialias=True)
 
 
 def depth_anything_v2(
@@ -82,49 +57,36 @@ def depth_anything_v2(
     checksums: Mapping[str, str] | None = None,
     size: int = 518,
 ) -> DepthAnything:
-    """Depth Anything V2, its Small model unless a folder says otherwise.
+    """Depth Anything V2, its Small model unless the folder `weights` has files of another.
 
-    Args:
-        weights: a folder with `config.json` and `model.safetensors`; by default they are fetched
-            once.
-        url: the address of the folder to fetch.
-        checksums: {file: SHA-256} of what is to be fetched from there.
-        size: the side in pixels that it looks at, a multiple of 14. It was trained at 518.
-
-    Raises:
-        InputError: transformers is not installed, or the weights are not there, cannot be fetched,
-            or are of another network; or a size that it cannot look at.
+    By default those below `url` are fetched once: `checksums` is {file: SHA-256}. `size` is a side
+    of its input in pixels, a multiple of 14; it was trained at 518. An InputError: transformers is
+    not installed, or the weights are missing or of another network.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < PATCH or size % PATCH:
         raise InputError("depth_net.size", repr(size), f"a multiple of {PATCH}, {PATCH} or more")
-    if weights:
-        return DepthAnything(_load(Path(weights)), size)
-    fetched = [
-        files.fetch(f"{url}/{file}", checksum, KEY, folder=FOLDER)
-        for file, checksum in (checksums or {}).items()
-    ]
-    return DepthAnything(_load(fetched[0].parent), size)
+    folder = Path(weights or FOLDER)
+    for file, checksum in ({} if weights else checksums or {}).items():
+        folder = files.fetch(f"{url}/{file}", checksum, KEY, folder=FOLDER).parent
+    return DepthAnything(_load(folder), size)
 
 
 def _load(folder: Path) -> nn.Module:
-    """The network in a folder, every tensor of it accounted for."""
-    for file in (CONFIG, TENSORS):
+    for file in FILES:
         if not (folder / file).is_file():
             got = f"{folder}, which has no {file}" if folder.is_dir() else f"no folder: {folder}"
-            raise InputError(KEY, got, f"a folder with {CONFIG} and {TENSORS}")
+            raise InputError(KEY, got, f"a folder with {' and '.join(FILES)}")
     try:
         from transformers import DepthAnythingForDepthEstimation
         from transformers.utils import logging
     except ImportError as error:
-        raise InputError(
-            "depth_net",
-            "depth_anything_v2 without the package transformers",
-            "`make setup`, or `pip install 'transformers>=5'`",
-        ) from error
-    logging.set_verbosity(logging.CRITICAL)  # what it has to say is in `report`, and said below
+        got = "depth_anything_v2 without the package transformers"
+        expected = "`make setup`, or `pip install 'transformers>=5'`"
+        raise InputError("depth_net", got, expected) from error
+    logging.set_verbosity(logging.CRITICAL)  # what it would warn of is refused below
     logging.disable_progress_bar()
     try:
-        found: Any = DepthAnythingForDepthEstimation.from_pretrained(
+        loaded: Any = DepthAnythingForDepthEstimation.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
@@ -134,16 +96,15 @@ def _load(folder: Path) -> nn.Module:
         )
     except Exception as error:  # OSError, SafetensorError, and whatever a wrong setting causes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            KEY, f"{folder}, which cannot be read ({reason[:120]})", f"a folder of {NAME}"
-        ) from error
-    network, report = found
+        got = f"{folder}, which cannot be read ({reason[:120]})"
+        raise InputError(KEY, got, f"a folder of {NAME}") from error
+    network, report = loaded
     wrong = {
-        "missing": sorted(report["missing_keys"]),
-        "left over": sorted(report["unexpected_keys"]),
-        "of another shape": sorted(name for name, *_ in report["mismatched_keys"]),
+        "missing": report["missing_keys"],
+        "left over": report["unexpected_keys"],
+        "of another shape": [name for name, *_ in report["mismatched_keys"]],
     }
-    parts = [f"{len(names)} {what} ({names[0]} ...)" for what, names in wrong.items() if names]
+    parts = [f"{len(names)} {what} ({min(names)} ...)" for what, names in wrong.items() if names]
     if parts:
         raise InputError(KEY, f"weights of another network: {', '.join(parts)}", NAME)
     if network.config.depth_estimation_type != "relative":

@@ -16,27 +16,16 @@ FAR_OVER_NEAR = 4.0  # how much farther than the nearest point the farthest is t
 
 
 class DepthNet(ABC):
-    """A frozen network from a picture to disparity, differentiable with respect to the picture.
+    """A frozen network from an image to disparity, differentiable with respect to the image.
 
-    Disparity is inverse depth, larger is nearer, known up to a positive factor and an offset: that
-    is what networks trained on pictures of many cameras can know (Ranftl et al. 2020, MiDaS), and
-    near things, which make a picture, have most of its range.
+    Disparity is inverse depth, larger is nearer, up to scale and shift: that is what networks
+    trained on images of many cameras can know (Ranftl et al. 2020, MiDaS).
 
-    A plain object, not a module of the trained one: its weights are in no checkpoint, and nothing
-    can put it in training mode.
-
-    Args:
-        module: the network; it is frozen and put in evaluation mode.
-        name: for messages and captions.
-
-    Attributes:
-        layers: of the style network, whose features `disparity` wants; empty for a network that
-            looks at the picture itself.
-        smallest_side: the shortest side in pixels of a picture that it can look at.
+    No nn.Module: its weights are in no checkpoint, and nothing can put it in training mode.
     """
 
-    layers: Sequence[str] = ()
-    smallest_side: int = 1
+    layers: Sequence[str] = ()  # of the style network, whose features `disparity` takes
+    smallest_side: int = 1  # px, of an image that it can be applied to
 
     def __init__(self, module: nn.Module, name: str) -> None:
         self.name = name
@@ -44,22 +33,16 @@ class DepthNet(ABC):
 
     @abstractmethod
     def disparity(self, image: Tensor, features: Mapping[str, Tensor]) -> Tensor:
-        """Disparity of a picture.
+        """Disparity (B, 1, H, W) of an image (B, 3, H, W) in [0, 1], in the network's own scale.
 
-        Args:
-            image: (B, 3, H, W) RGB in [0, 1].
-            features: {layer: (B, C, h, w)} of that picture for `layers`, from the network that
-                `share` was given.
-
-        Returns:
-            (B, 1, H, W), larger is nearer, in the network's own scale.
+        `features` are {layer: (B, C, h, w)} of that image for `layers`, from the attached backbone.
         """
 
-    def share(self, backbone: Backbone) -> None:  # noqa: B027  most networks share nothing
-        """Read the features of this style network from now on, if they are what is needed."""
+    def attach_backbone(self, backbone: Backbone) -> None:  # noqa: B027  most networks share nothing
+        """Use the features of this style network from now on, if they are what is needed."""
 
-    def estimate(self, image: Tensor) -> Tensor:
-        """Disparity of a picture, alone, without gradients: (B, 3, H, W) to (B, 1, H, W)."""
+    def predict(self, image: Tensor) -> Tensor:
+        """Disparity without features and gradients: (B, 3, H, W) to (B, 1, H, W)."""
         with torch.no_grad():
             return self.disparity(image, {})
 
@@ -70,24 +53,22 @@ class DepthNet(ABC):
 
     def fingerprint(self) -> str:
         """A name that changes with the weights: twelve hexadecimal digits."""
-        found = hashlib.sha256(self.name.encode())
+        digest = hashlib.sha256(self.name.encode())
         for key, tensor in self.module.state_dict().items():
-            found.update(key.encode())
-            found.update(tensor.cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()[:12]
+            digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+
+def estimate_depth(net: DepthNet, image: Tensor) -> Tensor:
+    """The program's depth of an image (1, 3, H, W) in [0, 1]: see `depth_from_disparity`."""
+    return depth_from_disparity(net.predict(image))
 
 
 def depth_from_disparity(disparity: Tensor) -> Tensor:
-    """The program's depth, 0 near and 1 far, from disparity of unknown scale and offset.
+    """The program's depth, (B, 1, H, W) in [0, 1], from disparity up to scale and shift.
 
-    Depth cannot be had from it without a guess: that the farthest point is `FAR_OVER_NEAR` times as
-    far away as the nearest.
-
-    Args:
-        disparity: (B, 1, H, W), larger is nearer.
-
-    Returns:
-        (B, 1, H, W) float32 in [0, 1]; 0.5 everywhere where the disparity is the same everywhere.
+    That takes a guess: the farthest point is `FAR_OVER_NEAR` times as far away as the nearest.
+    Where all disparity is the same, depth is 0.5.
     """
     flat = disparity.float().flatten(1)
     low, high = torch.quantile(flat, flat.new_tensor(PERCENTILES), dim=1).view(2, -1, 1, 1, 1)

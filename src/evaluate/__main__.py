@@ -1,25 +1,27 @@
-"""`python -m src.evaluate FOLDER...`: measure finished runs; `--benchmark`: run a list of them."""
+"""`python -m src.evaluate FOLDER... [--by KEY]`: measure finished runs, compare groups of them."""
 
 import argparse
 import os
-import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from src import config as configuration
-from src.errors import InputError
-from src.evaluate import benchmark, report
-from src.evaluate.evaluation import JUDGE, NO_JUDGE, Evaluation
-from src.evaluate.files import PAINTING, PHOTO
-from src.memory import keep_freed_memory
-from src.runs import METRICS, find_runs, write_text
+from src.core.errors import InputError
+from src.core.files import write_text
+from src.core.memory import keep_freed_memory
+from src.evaluate import comparison
+from src.evaluate.comparison import MIN_PHOTOS, Measured, group_runs, summarize
+from src.metrics.evaluation import JUDGE, DepthEvaluator, Evaluation
+from src.pipeline import config
+from src.pipeline.networks import depth_network
+from src.runs.comparison import run_names
+from src.runs.reader import METRICS, Run, find_runs
 
 ABOUT = """\
-Measure finished runs: style, content, depth, obedience to masks. Writes metrics.json into each run
+Measure finished runs: style, content, depth, adherence to masks. Writes metrics.json into each run
 and prints a table; docs/evidence.md says what the numbers are.
 """
 WANDB = """\
@@ -27,150 +29,98 @@ W&B: a finished run that was tracked offline cannot be opened again, so these nu
 metrics.json and in the gallery, and in W&B's summary only of runs started with evaluate=true, which
 are measured before they end.
 """
+NO_JUDGE = "none"
+REPORT = "evaluation"
+BY = f"""\
+medians of runs with the same value of a swept key, such as experiment, and their differences to the
+first; written to {REPORT}.md and .csv in the first FOLDER
+"""
+WIDTH = 200  # where the table goes into a file
 
 
-def evaluate(arguments: argparse.Namespace, screen: Console) -> int:
-    """Measure the runs in folders; returns the exit status."""
-    folders = [Path(name) for name in arguments.names]
-    if not folders:
-        raise InputError("FOLDER", "nothing", "folders of runs or of sweeps, or --benchmark")
-    found = {run.path.resolve(): run for folder in folders for run in find_runs(folder)}
+def evaluate(options: argparse.Namespace, screen: Console) -> int:
+    """Measure the runs in folders and print the table; returns the exit status."""
+    if not options.folders:
+        raise InputError("FOLDER", "nothing", "folders of runs or of sweeps")
+    runs = {run.path.resolve(): run for folder in options.folders for run in find_runs(folder)}
     began = time.perf_counter()
-    evaluation = Evaluation(arguments.judge, arguments.judge_weights, screen)
-    rows, without = evaluation.runs(list(found.values()), arguments.again)
+    judge = DepthEvaluator()
+    if (name := options.judge) != NO_JUDGE:
+        judge = DepthEvaluator(name, depth_network(name, options.judge_weights, "--judge"))
+    evaluation = Evaluation(judge, screen)
+    rows, problems = evaluation.measure(list(runs.values()), options.again)
     seconds = time.perf_counter() - began
-    if rows:
-        measured = [run for run in found.values() if run.path in rows]
-        values = [rows[run.path] for run in measured]
-        named = list(zip(report.run_names(measured), values, strict=True))
-        screen.print(report.runs_table(named))
-    _say_without({str(path): why for path, why in without.items()}, screen)
-    if not rows:
-        print(f"error: none of {len(found)} runs could be measured", file=sys.stderr)
+    measured = [run for run in runs.values() if run.path in rows]
+    values = [rows[run.path] for run in measured]
+    if measured and options.by:
+        groups = group_runs(measured, values, options.by.split(","))
+        _compare(evaluation, measured, groups, options.folders[0] / REPORT)
+    elif measured:
+        table = comparison.runs_table(run_names(measured), values)
+        screen.print(table.on_screen(comparison.caption(values)))
+    for path, why in problems.items():
+        screen.print(f"left out: {path}: {why}", markup=False, highlight=False, soft_wrap=True)
+    if not measured:
+        print(f"error: none of {len(runs)} runs could be measured", file=sys.stderr)
         return 1
-    screen.print(f"done: {METRICS} in {len(rows)} runs, {seconds / len(found):.1f} s per run")
+    screen.print(f"done: {METRICS} in {len(rows)} runs, {seconds / len(runs):.1f} s per run")
     return 0
 
 
-def run_benchmark(arguments: argparse.Namespace, screen: Console) -> int:
-    """Run what is missing of the benchmark, measure, print the table; returns the exit status."""
-    settings = dict(benchmark.QUICK) if arguments.quick else {}
-    given = {"size": arguments.size, "steps": arguments.steps}
-    settings |= {key: value for key, value in given.items() if value is not None}
-    plan = benchmark.read_plan(arguments.names, arguments.pairs, settings)
-    jobs, without = benchmark.jobs(plan)
-    _say_without(without, screen)
-    folder = Path(arguments.output_dir)
-    there = benchmark.done(folder)
-    missing = [job for job in jobs if job.config_hash not in there]
-    screen.print(f"{len(jobs)} runs, {len(missing)} of them missing")
-    for line in benchmark.commands(missing, plan, folder / "runs"):
-        if not benchmark.run(line):
-            screen.print(
-                f"some of these failed: {shlex.join(line[1:])}", markup=False, soft_wrap=True
-            )
-    there = benchmark.done(folder)
-    made = [(job, there[job.config_hash]) for job in jobs if job.config_hash in there]
-    evaluation = Evaluation(arguments.judge, arguments.judge_weights, screen)
-    rows, problems = evaluation.runs([run for _, run in made], arguments.again)
-    _say_without({str(path): why for path, why in problems.items()}, screen)
-    if not rows:
-        print(f"error: none of {len(jobs)} runs could be made and measured", file=sys.stderr)
-        return 1
-    first = next(iter(plan.methods))
-    usable = [(job, run) for job, run in made if run.path in rows]
-    measured = [
-        report.Measured(name, job.photo, job.style, values)
-        for job, run in usable
-        if job.method == first
+def _compare(
+    evaluation: Evaluation, runs: Sequence[Run], groups: Sequence[Measured], report: Path
+) -> None:
+    """Print medians by group and differences to the first, and write both as `report`.md, .csv."""
+    screen, first = evaluation.screen, groups[0].group
+    controls = [
+        Measured(name, group.photo, group.pair, values)
+        for run, group in zip(runs, groups, strict=True)
+        if group.group == first
         for name, values in evaluation.controls(run).items()
     ]
-    measured += [
-        report.Measured(job.method, job.photo, job.style, rows[run.path]) for job, run in usable
-    ]
-    _write_tables(measured, first, folder, screen)
-    return 0
-
-
-def _write_tables(
-    runs: Sequence[report.Measured], first: str, folder: Path, screen: Console
-) -> None:
-    photos = {run.photo for run in runs}
     note = (
-        f"{len(photos)} photos and {len({run.style for run in runs})} paintings, each with each. "
-        "Medians, with 95 % bootstrap intervals where there are three photos or more (photos are "
-        "drawn). " + report.caption(run.values for run in runs)
+        f"{len(runs)} runs; photos: {len({group.photo for group in groups})}. Medians, with 95 % "
+        f"bootstrap intervals where there are {MIN_PHOTOS} photos or more (photos are drawn). "
+        + comparison.caption(group.values for group in groups)
     )
-    summary = report.starred(report.summarize(runs), runs)
-    of_methods = [run for run in runs if run.method not in (PHOTO, PAINTING)]
-    differences = report.starred(report.summarize(of_methods, against=first), runs)
-    screen.print(report.summary_table(summary))
-    between = f"Differences to {first}, run by run with the same photo and painting"
-    text = f"{note}\n\n{report.markdown(summary)}"
-    if differences:
-        screen.print(f"{between}:")
-        screen.print(report.summary_table(differences))
-        text += f"\n{between}:\n\n{report.markdown(differences)}"
+    everything = [*controls, *groups]
+    table = comparison.summary_table(summarize(everything), everything)
+    screen.print(table.on_screen())
+    text = f"{note}\n\n{table.markdown()}"
+    differences = summarize(groups, against=first)
+    if any(differences.values()):
+        title = f"Differences to {first}, of runs whose other swept keys agree:"
+        table = comparison.summary_table(differences, groups)
+        screen.print(title, table.on_screen(), sep="\n", highlight=False)
+        text += f"\n{title}\n\n{table.markdown()}"
     screen.print(note, highlight=False)
-    write_text(folder / "benchmark.md", text)
-    write_text(folder / "benchmark.csv", report.comma_separated(runs))
-    screen.print(f"done: {folder / 'benchmark.md'}, {folder / 'benchmark.csv'}")
-
-
-def _say_without(without: Mapping[str, str], screen: Console) -> None:
-    for name, why in without.items():
-        screen.print(f"left out: {name}: {why}", markup=False, highlight=False, soft_wrap=True)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(prog="python -m src.evaluate", description=ABOUT, epilog=WANDB)
-    made.add_argument(
-        "names",
-        nargs="*",
-        metavar="FOLDER",
-        help="of a run, of a sweep, or one above; with --benchmark keys of conf/benchmark.yaml",
-    )
-    made.add_argument("--again", action="store_true", help="measure also what has a metrics.json")
-    made.add_argument(
-        "--judge",
-        default=JUDGE,
-        metavar="NAME",
-        help=f"depth network: {JUDGE} (default), monodepth2, depth_anything_v2, or {NO_JUDGE}",
-    )
-    made.add_argument("--judge-weights", metavar="PATH", help="its weights, if not its own")
-    group = made.add_argument_group("benchmark")
-    group.add_argument(
-        "--benchmark", action="store_true", help="run what is missing of conf/benchmark.yaml"
-    )
-    group.add_argument(
-        "--pairs",
-        type=Path,
-        metavar="FOLDER",
-        help="one's own photos NAME_rgb.* with NAME_depth.*, or a YAML file with parts of the list",
-    )
-    group.add_argument("--size", type=int, metavar="PX", help="long side of the pastiches")
-    group.add_argument("--steps", type=int, metavar="N", help="steps of every run")
-    group.add_argument(
-        "--quick", action="store_true", help="small and short: it shows that it runs"
-    )
-    group.add_argument("--output-dir", default="outputs/benchmark", metavar="FOLDER")
-    return made
+    write_text(report.with_suffix(".md"), text)
+    names = [*(control.group for control in controls), *run_names(runs)]
+    write_text(report.with_suffix(".csv"), comparison.numbers_csv(names, everything))
+    screen.print(f"done: {report}.md, {report}.csv", soft_wrap=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; on an error print one line."""
     keep_freed_memory()
-    given = parser().parse_args(arguments)
-    command = run_benchmark if given.benchmark else evaluate
+    parser = argparse.ArgumentParser(prog="python -m src.evaluate", description=ABOUT, epilog=WANDB)
+    folders = "of a run, of a sweep, or one above"
+    parser.add_argument("folders", nargs="*", metavar="FOLDER", type=Path, help=folders)
+    parser.add_argument("--again", action="store_true", help="measure also what has a metrics.json")
+    parser.add_argument("--by", metavar="KEY[,KEY]", help=BY)
+    judges = f"depth network: {JUDGE} (default), monodepth2, depth_anything_v2, or {NO_JUDGE}"
+    parser.add_argument("--judge", default=JUDGE, metavar="NAME", help=judges)
+    parser.add_argument("--judge-weights", metavar="PATH", help="its weights, if not its own")
+    options = parser.parse_args(arguments)
+    screen = Console()
     try:
-        return command(given, report.console())
+        return evaluate(options, screen if screen.is_terminal else Console(width=WIDTH))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
             raise
-        print(f"error: {configuration.explain(error, [])}", file=sys.stderr)
+        print(f"error: {config.format_error(error, [])}", file=sys.stderr)
         return 1
 
 

@@ -1,6 +1,5 @@
-"""`python -m src.inputs list` and `python -m src.inputs preview PICTURE [key=value ...]`."""
+"""The commands `python -m src.inputs list`, `preview` and `fetch`."""
 
-import difflib
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,41 +7,33 @@ from typing import Any
 from torch import Tensor
 
 from src import depth_nets
-from src.errors import InputError
-from src.inputs import load_scene, samples
+from src.core.errors import InputError, did_you_mean
+from src.core.files import replace_whole
+from src.inputs import load_scene, preview, samples
 
-USAGE = """usage: python -m src.inputs list [out=FILE.png]
-       python -m src.inputs preview PICTURE [key=value ...]
+KEYS: dict[str, type] = {"content_index": int, "size": int, "short_side": int, "out": Path}
+KEYS |= {f"depth.{key}": str for key in ("source", "path", "kind", "scale", "preset")}
+USAGE = f"""usage: python -m src.inputs COMMAND
 
-list     prints every built-in name and draws them all on one sheet
-preview  draws a picture, its depth, and what each mask function makes of it
+list                           print every built-in name
+preview PICTURE [key=value ..] draw a picture, its depth, and what each mask function makes of it
+fetch nyu                      fetch NYU Depth v2, 2.8 GB, for content=nyu:0000 and on
 
-keys, as in python -m src.run: content_index, depth.source, depth.path, depth.kind, depth.scale,
-depth.preset, size, short_side; and out, the sheet's file"""
-
-# The main program's keys: the argument of load_scene, and what its text is turned into.
-KEYS: dict[str, tuple[str, type]] = {
-    "content_index": ("index", int),
-    "depth.source": ("depth_source", str),
-    "depth.path": ("depth_path", str),
-    "depth.kind": ("depth_kind", str),
-    "depth.scale": ("depth_scale", str),
-    "depth.preset": ("depth_preset", str),
-    "size": ("size", int),
-    "short_side": ("short_side", int),
-    "out": ("out", Path),
-}
-FOLDER = Path("outputs")
+keys, as in python -m src.run, and out, the sheet's file: {", ".join(KEYS)}"""
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; the exit status."""
     try:
         match arguments:
-            case ["list", *pairs]:
-                _list(_options(pairs))
+            case ["list"]:
+                _list()
             case ["preview", picture, *pairs] if "=" not in picture:
                 _preview(picture, _options(pairs))
+            case ["fetch", "nyu"]:
+                from src.inputs import nyu  # brings h5py: 0.3 s
+
+                print(f"{nyu.fetch()}: content=nyu:0000 and on")
             case ["-h" | "--help"]:
                 print(USAGE)
             case _:
@@ -51,57 +42,55 @@ def main(arguments: list[str]) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:
+    """The values of `key=value` pairs by the names of `load_scene`'s arguments."""
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if key not in KEYS or not equals:
-            nearest = difflib.get_close_matches(key, KEYS, n=1)
-            hint = f" (nearest: {nearest[0]})" if nearest else ""
-            raise InputError(key, f"'{pair}'", f"key=value with one of {', '.join(KEYS)}{hint}")
-        name, kind = KEYS[key]
+            raise InputError(key, f"'{pair}'", f"key=value with {did_you_mean(key, KEYS)}")
         try:
-            options[name] = kind(text)
+            options[key.removeprefix("content_").replace(".", "_")] = KEYS[key](text)
         except ValueError as error:
             raise InputError(key, f"'{text}'", "a whole number") from error
     return options
 
 
-def _list(options: dict[str, Any]) -> None:
-    from src.inputs import classics, preview
-
+def _list() -> None:
     for name in samples.PHOTOS:
         print(f"content={name:18} built in, with measured depth")
     for name in samples.paintings():
         print(f"style={name:20} built in")
-    for name, classic in classics.CLASSICS.items():
-        there = "on this machine" if classics.cached(name).is_file() else "fetched when first used"
-        print(f"style={name:20} {classic.title} ({there})")
-    out = options.get("out", FOLDER / "builtin.png")
-    preview.write(preview.builtins(), out)
-    print(f"sheet: {out}")
-
-
-def _estimate(image: Tensor) -> tuple[Tensor, str]:
-    """The depth of a picture that carries none, by the network that ships with the program."""
-    net = depth_nets.vgg_head()
-    return depth_nets.estimate_depth(net, image), net.name
+    for name, classic in samples.CLASSICS.items():
+        status = "here" if samples.cached(name).is_file() else "fetched when first used"
+        print(f"style={name:20} {classic.title} ({status})")
 
 
 def _preview(picture: str, options: dict[str, Any]) -> None:
-    from src.inputs import preview
-
     out = options.pop("out", None)
     if not options.keys() & {"size", "short_side"}:
         options["size"] = 512
     scene = load_scene(picture, **options, estimate=_estimate)
     print(f"depth: {scene.depth_from}")
-    out = out or FOLDER / f"preview_{scene.name}.png"
-    preview.write(preview.preview(scene), out)
-    print(f"sheet: {out}")
+    path = out or Path(f"outputs/preview_{scene.name}.png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace_whole(path) as part:
+            preview.preview(scene).save(part, format="PNG")
+    except OSError as error:
+        got = f"'{path}' ({error.strerror or error})"
+        raise InputError("out", got, "a file that can be written") from error
+    print(f"sheet: {path}")
+
+
+def _estimate(image: Tensor) -> tuple[Tensor, str]:
+    net = depth_nets.vgg_head()
+    return depth_nets.estimate_depth(net, image), net.name
 
 
 if __name__ == "__main__":

@@ -1,24 +1,28 @@
 """Depth files of every common encoding: `read` gives their values, validity and meaning.
 
-What the files of the known data sets hold, and where that is said: Open3D's RGB-D readers (TUM,
-Redwood, SUN, NYU), KITTI's depth development kit, the NYU Depth v2 toolbox
-(`get_projected_depth`: 351.3 / (1092.5 - raw)).
+Sources: Open3D's RGB-D readers, KITTI's development kit, the NYU toolbox (`get_projected_depth`).
 """
 
 import math
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 
-from src.errors import InputError
+from src.core.errors import InputError
 from src.inputs.depth_maps import BEYOND, Kind, RawDepth
-from src.inputs.pictures import ORIENTATION_TAG, as_input_error, check_file, read_tiff, turn
+from src.inputs.pictures import (
+    apply_orientation,
+    as_input_error,
+    first_bytes,
+    read_tiff,
+)
 
 KEY = "depth.path"
 EXPECTED = "a depth file: PNG, TIFF, PGM, PFM, EXR, NPY or NPZ"
@@ -28,21 +32,12 @@ KINECT_LARGEST = 2047  # of its 11-bit readings: no reading
 GREY_TOLERANCE = 8  # of 255: what JPEG does to three equal channels
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A known encoding.
+class Preset(NamedTuple):
+    """A known encoding."""
 
-    Attributes:
-        scale: stored units per metre; None is relative depth.
-        kind: `depth` or `disparity`.
-        decode: stored integers to integers in units, 0 for missing.
-        every_value_counts: 0 is a depth, not a missing one.
-    """
-
-    scale: float | None
-    kind: Kind = "depth"
-    decode: Callable[[np.ndarray], np.ndarray] | None = None
-    every_value_counts: bool = False
+    scale: float | None  # stored units per metre; None is relative depth
+    decode: Callable[[np.ndarray], np.ndarray] = np.asarray  # to units, 0 for missing
+    zero_is_valid: bool = False  # 0 is a depth, not a missing one
 
 
 def rotate_bits(stored: np.ndarray) -> np.ndarray:
@@ -72,74 +67,51 @@ def flip(stored: np.ndarray) -> np.ndarray:
     return (finite.max() if finite.size else 0) - stored
 
 
-PRESETS = {
-    "mm": Preset(1000),
-    "tum": Preset(5000),
-    "icl": Preset(5000),
-    "kitti": Preset(256),
-    "redwood": Preset(1000),
-    "scannet": Preset(1000),
+SCALES = {"mm": 1000, "tum": 5000, "icl": 5000, "kitti": 256, "redwood": 1000, "scannet": 1000}
+PRESETS = {name: Preset(per_metre) for name, per_metre in SCALES.items()} | {
     "sun_rgbd": Preset(1000, decode=rotate_bits),
     "kinect_raw": Preset(1, decode=raw_kinect),
-    "near_black": Preset(None, every_value_counts=True),
-    "near_white": Preset(None, decode=flip, every_value_counts=True),
+    "near_black": Preset(None, zero_is_valid=True),
+    "near_white": Preset(None, decode=flip, zero_is_valid=True),
 }
 
 
 def read(
-    path: Path,
-    *,
-    kind: str = "auto",
-    scale: str | float = "auto",
-    preset: str | None = None,
+    path: Path, *, kind: str = "auto", scale: str | float = "auto", preset: str | None = None
 ) -> RawDepth:
-    """Read a depth file.
+    """Read a depth file; an InputError has the key depth.path, .kind, .scale or .preset.
 
-    `auto` decides where the file does: an array called `disparity` in an NPZ, rotated bits (SUN)
-    and swapped bytes (raw Kinect) in 16-bit files. Numbers of more than 8 bits are depth by
-    convention, floats are metres. 8-bit maps come in both directions, so there it asks.
+    `kind` is `depth`, `disparity` or `auto`: what the file says (an array called `disparity` in an
+    NPZ), else depth; an 8-bit map is an error, because they come in both directions. `scale` is in
+    units per metre; `auto` is 1 for floats. It changes what is logged, not the normalised depth.
+    `preset` is a name in `PRESETS`, over which both win; without it, rotated bits (SUN) and swapped
+    bytes (raw Kinect) are recognised.
 
-    Args:
-        path: the file.
-        kind: `depth`, `disparity`, or `auto`.
-        scale: units per metre, or `auto`; it changes what is logged, not the normalised depth.
-        preset: a name in `PRESETS`; `kind` and `scale`, where given, win over it.
-
-    Returns:
-        Values and validity. Integers are missing where 0 or 65535, floats where not positive;
-        floats that are infinite or past 1e9 stay as +inf, for "beyond what was measured".
-
-    Raises:
-        InputError: with key `depth.path`, `depth.kind`, `depth.scale` or `depth.preset`.
+    Integers are missing where 0 or 65535, floats where not positive; floats that are infinite or
+    past 1e9 are +inf in the result, for "beyond what was measured".
     """
-    known = _preset(preset)
-    asked = _kind(kind)
-    per_metre = _scale(scale)
-    check_file(path, KEY, EXPECTED)
+    encoding, known_kind, per_metre = _preset(preset), _kind(kind), _scale(scale)
     with as_input_error(path, KEY, EXPECTED):
-        stored, said = _decode(path)
-    if known is None:
-        known, note = _recognise(stored, asked or said)
-    else:
-        note = f"{preset} encoding"
-    raw_kind = asked or said or known.kind
-    per_metre = per_metre or known.scale
-
-    decoded = stored
-    if known.decode is not None:
-        try:
-            decoded = known.decode(stored)
-        except ValueError as error:
-            got = f"{preset}, but '{path}' has {error}"
-            raise InputError("depth.preset", got, "the file's encoding") from error
+        stored, file_kind = _decode(path)
+    known_kind = known_kind or file_kind
+    note = f"{preset} encoding"
+    if encoding is None:
+        encoding, note = _recognise(stored, known_kind)
+    raw_kind: Kind = known_kind or "depth"
+    per_metre = per_metre or encoding.scale
+    try:
+        decoded = encoding.decode(stored)
+    except ValueError as error:
+        got = f"{preset}, but '{path}' has {error}"
+        raise InputError("depth.preset", got, "the file's encoding") from error
     with np.errstate(invalid="ignore", over="ignore"):  # files hold every kind of NaN
         values = decoded.astype(np.float32)
         beyond = values >= BEYOND
         valid = np.isfinite(values) & ~beyond
-        if not known.every_value_counts:
+        if not encoding.zero_is_valid:
             valid &= values > 0
-    if decoded.dtype == np.uint16 and not known.every_value_counts:
-        valid &= decoded != np.iinfo(np.uint16).max
+            if decoded.dtype == np.uint16:
+                valid &= decoded != np.iinfo(np.uint16).max
     values[~valid] = 0
     values /= np.float32(per_metre or 1)
     if raw_kind == "depth":
@@ -151,47 +123,36 @@ def read(
 def _preset(name: str | None) -> Preset | None:
     if name is None:
         return None
-
-    def plain(text: str) -> str:
-        return re.sub(r"[^a-z0-9]", "", text.lower())
-
-    for known, preset in PRESETS.items():
-        if plain(known) == plain(str(name)):
-            return preset
-    raise InputError("depth.preset", repr(name), f"one of {', '.join(PRESETS)}")
+    plain = re.sub(r"[^a-z0-9]", "", str(name).lower())
+    by_plain_name = {known.replace("_", ""): preset for known, preset in PRESETS.items()}
+    if plain not in by_plain_name:
+        raise InputError("depth.preset", repr(name), f"one of {', '.join(PRESETS)}")
+    return by_plain_name[plain]
 
 
 def _kind(kind: str) -> Kind | None:
-    for known in get_args(Kind):
-        if kind == known:
-            return known
-    if kind == "auto":
-        return None
-    raise InputError("depth.kind", repr(kind), f"auto, {' or '.join(get_args(Kind))}")
+    if kind not in ("auto", *get_args(Kind)):
+        raise InputError("depth.kind", repr(kind), f"auto, {' or '.join(get_args(Kind))}")
+    return None if kind == "auto" else cast(Kind, kind)
 
 
 def _scale(scale: str | float) -> float | None:
     if scale == "auto":
         return None
-    try:
-        number = float(scale)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise InputError("depth.scale", repr(scale), "auto or units per metre, more than 0")
-    return number
+    with suppress(TypeError, ValueError):
+        if 0 < float(scale) < math.inf:
+            return float(scale)
+    raise InputError("depth.scale", repr(scale), "auto or units per metre, more than 0")
 
 
 def _recognise(stored: np.ndarray, kind: Kind | None) -> tuple[Preset, str]:
-    """What the numbers themselves say about their encoding."""
+    """The encoding that the numbers show, and its name."""
     if stored.dtype == np.uint8:
         if kind is None:
-            raise InputError(
-                "depth.kind",
-                "auto and an 8-bit map, which does not say whether near is dark or bright",
-                "depth.preset=near_black or near_white, or depth.kind=depth or disparity",
-            )
-        return Preset(None, every_value_counts=kind == "depth"), "8-bit"
+            got = "auto and an 8-bit map, which does not say whether near is dark or bright"
+            expected = "depth.preset=near_black or near_white, or depth.kind=depth or disparity"
+            raise InputError("depth.kind", got, expected)
+        return Preset(None, zero_is_valid=kind == "depth"), "8-bit"
     if stored.dtype != np.uint16:
         return Preset(1.0 if kind != "disparity" else None), str(stored.dtype)
     if stored.max() > KINECT_LARGEST >= stored.byteswap().max():
@@ -206,27 +167,27 @@ def _recognise(stored: np.ndarray, kind: Kind | None) -> tuple[Preset, str]:
 
 def _decode(path: Path) -> tuple[np.ndarray, Kind | None]:
     """The stored numbers, (H, W), and the kind, where the file's format says it."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    kind: Kind | None = None
-    if head.startswith(b"\x93NUMPY"):
-        numbers = np.load(path, mmap_mode="r", allow_pickle=False)
-    elif head.startswith(b"PK"):
+    head = first_bytes(path)
+    if head.startswith(b"PK"):
         numbers, kind = _npz(path)
-    elif re.match(rb"P[fF]\s", head):
-        numbers = _pfm(path)
-    elif head.startswith(b"\x76\x2f\x31\x01"):
-        numbers = _exr(path)
-    else:
-        numbers = _image(path)
-    return plain_numbers(numbers), kind
+        return plain_numbers(numbers), kind
+    if head.startswith(b"\x93NUMPY"):
+        return plain_numbers(np.load(path, mmap_mode="r", allow_pickle=False)), None
+    if re.match(rb"P[fF]\s", head):
+        return plain_numbers(_pfm(path)), None
+    is_exr = head.startswith(b"\x76\x2f\x31\x01")
+    return plain_numbers(_exr(path) if is_exr else _image(path)), None
 
 
 def plain_numbers(numbers: np.ndarray) -> np.ndarray:
     """Any array of one map as (H, W) uint8, uint16 or float32."""
     shape = tuple(n for n in numbers.shape if n != 1)
-    if len(shape) == 3 and shape[-1] in (3, 4):  # (H, W, channels) of a grey picture
-        return _one_channel(numbers.reshape(shape))
+    if len(shape) == 3 and shape[-1] in (3, 4):  # a grey picture; alpha says nothing about depth
+        colours = numbers.reshape(shape)[..., :3]
+        spread = colours.max(axis=-1).astype(float) - colours.min(axis=-1)
+        if np.percentile(spread, 99) > (GREY_TOLERANCE if numbers.dtype == np.uint8 else 0):
+            raise ValueError("a map in colours, not in grey")
+        numbers, shape = colours[..., 1], shape[:2]
     if len(shape) != 2:
         raise ValueError(f"an array of shape {numbers.shape}, not one map")
     if numbers.size == 0:
@@ -234,25 +195,14 @@ def plain_numbers(numbers: np.ndarray) -> np.ndarray:
     if numbers.size > MOST_POINTS:
         raise ValueError(f"{numbers.size:,} points, more than {MOST_POINTS:,}")
     numbers = np.array(numbers.reshape(shape))
-    if numbers.dtype.kind == "b" or numbers.dtype.kind not in "uif":
+    if numbers.dtype.kind not in "uif":
         raise ValueError(f"{numbers.dtype} values, not numbers")
-    if numbers.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return numbers.astype(np.float32)
     if numbers.dtype == np.uint8:
         return numbers
-    if numbers.min() >= 0 and numbers.max() <= 65535:
+    if numbers.dtype.kind != "f" and numbers.min() >= 0 and numbers.max() <= 65535:
         return numbers.astype(np.uint16)
-    return numbers.astype(np.float32)
-
-
-def _one_channel(numbers: np.ndarray) -> np.ndarray:
-    """(H, W, 3 or 4) with equal colours to (H, W); alpha says nothing about depth."""
-    colours = numbers[..., :3]
-    spread = colours.max(axis=-1).astype(float) - colours.min(axis=-1)
-    if np.percentile(spread, 99) > (GREY_TOLERANCE if numbers.dtype == np.uint8 else 0):
-        raise ValueError("a map in colours, not in grey")
-    return plain_numbers(np.array(colours[..., 1]))
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
 
 
 def _npz(path: Path) -> tuple[np.ndarray, Kind | None]:
@@ -260,19 +210,13 @@ def _npz(path: Path) -> tuple[np.ndarray, Kind | None]:
         if sum(entry.file_size for entry in archive.infolist()) > 8 * MOST_POINTS:
             raise ValueError(f"more than {MOST_POINTS:,} points")
     with np.load(path, allow_pickle=False) as arrays:
-        names = arrays.files
-        named = [n for n in names if re.search(r"depth|disp", n.lower())]
-        if len(names) != 1 and len(named) != 1:
-            raise InputError(
-                KEY,
-                f"'{path}' with the arrays {', '.join(names) or 'none'}",
-                "one array, or one called depth or disparity",
-            )
-        name = names[0] if len(names) == 1 else named[0]
-        said: Kind | None = None
-        if named:
-            said = "disparity" if "disp" in name.lower() else "depth"
-        return arrays[name], said
+        named = [n for n in arrays.files if re.search(r"depth|disp", n.lower())]
+        choice = arrays.files if len(arrays.files) == 1 else named
+        if len(choice) != 1:
+            got = f"'{path}' with the arrays {', '.join(arrays.files) or 'none'}"
+            raise InputError(KEY, got, "one array, or one called depth or disparity")
+        kind: Kind = "disparity" if "disp" in choice[0].lower() else "depth"
+        return arrays[choice[0]], kind if named else None
 
 
 def _pfm(path: Path) -> np.ndarray:
@@ -281,46 +225,40 @@ def _pfm(path: Path) -> np.ndarray:
     header = re.match(rb"P([fF])\s+(\d{1,9})\s+(\d{1,9})\s+([-+.\deE]{1,32})\s", data)
     if header is None:
         raise ValueError("no PFM header")
-    channels = 3 if header[1] == b"F" else 1
-    width, height, scale = int(header[2]), int(header[3]), float(header[4])
-    wanted = 4 * width * height * channels
-    if wanted == 0 or len(data) - header.end() < wanted:
-        raise ValueError(f"{len(data) - header.end()} bytes of values, not {wanted}")
-    order = "<f4" if scale < 0 else ">f4"
-    values = np.frombuffer(data, order, wanted // 4, header.end()).reshape(height, width, channels)
-    return values[::-1].astype(np.float32)
+    width, height, channels = int(header[2]), int(header[3]), 3 if header[1] == b"F" else 1
+    count, length = width * height * channels, len(data) - header.end()
+    if count == 0 or length < 4 * count:
+        raise ValueError(f"{length} bytes of values, not {4 * count}")
+    order = "<f4" if float(header[4]) < 0 else ">f4"
+    values = np.frombuffer(data, order, count, header.end())
+    return values.reshape(height, width, channels)[::-1].astype(np.float32)
 
 
 def _exr(path: Path) -> np.ndarray:
     try:
         import OpenEXR
     except ImportError as error:
-        raise InputError(
-            KEY, f"'{path}', an OpenEXR file", "the package OpenEXR installed, or another format"
-        ) from error
+        expected = "the package OpenEXR installed, or another format"
+        raise InputError(KEY, f"'{path}', an OpenEXR file", expected) from error
     with OpenEXR.File(str(path), separate_channels=True) as file:
         channels = {name: channel.pixels for name, channel in file.channels().items()}
-    by_name = {name.rsplit(".", 1)[-1].lower(): name for name in channels}
-    for name in ("z", "depth", "v", "y", "r"):
-        if name in by_name:
-            return channels[by_name[name]]
-    if len(channels) == 1:
-        return next(iter(channels.values()))
-    raise ValueError(f"channels {', '.join(channels)}, none called Z or depth")
+    by_name = {name.rsplit(".", 1)[-1].lower(): pixels for name, pixels in channels.items()}
+    known = [name for name in ("z", "depth", "v", "y", "r") if name in by_name]
+    if not known and len(channels) != 1:
+        raise ValueError(f"channels {', '.join(channels)}, none called Z or depth")
+    return by_name[known[0]] if known else next(iter(channels.values()))
 
 
 def _image(path: Path) -> np.ndarray:
     try:
-        with Image.open(path, formats=FORMATS) as file:
-            file.load()
-            orientation = file.getexif().get(ORIENTATION_TAG, 1)
-            im: Image.Image = file
-            if im.mode not in ("L", "RGB", "RGBA", "I", "F") and not im.mode.startswith("I;16"):
-                im = im.convert("RGBA" if im.has_transparency_data else "RGB")
-            numbers = np.asarray(im)
+        with Image.open(path, formats=FORMATS) as im:
+            im.load()
+            orientation = im.getexif().get(Base.Orientation, 1)
+            is_plain = im.mode in ("L", "RGB", "RGBA", "I", "F") or im.mode.startswith("I;16")
+            other_mode = "RGBA" if im.has_transparency_data else "RGB"
+            numbers = np.asarray(im if is_plain else im.convert(other_mode))
     except Exception:
-        with path.open("rb") as start:
-            if start.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-                raise
+        if first_bytes(path)[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            raise
         return read_tiff(path)  # of the TIFF family Pillow lacks 64-bit and half floats
-    return turn(numbers, orientation)
+    return apply_orientation(numbers, orientation)

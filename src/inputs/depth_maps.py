@@ -1,15 +1,16 @@
 """What was measured, in whatever unit, to the program's depth: 0 nearest, 1 farthest, no holes."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.errors import InputError
-from src.inputs.holes import fill
+from src.core.errors import InputError
+from src.inputs.holes import inpaint_depth
+from src.inputs.pictures import apply_orientation
 
 Kind = Literal["depth", "disparity"]
 PERCENTILES = (1.0, 99.0)  # of the valid points: one speckle must not move everything else
@@ -21,85 +22,67 @@ BEYOND = 1e9  # farther than anything measured: renderers write 1e10, 3e38 or in
 class RawDepth:
     """Depth as a file holds it, decoded.
 
-    Attributes:
-        values: (H, W) float32. Where not `valid` they mean nothing, but for +inf: known to be
-            beyond what was measured (sky), and for `complete` maps.
-        valid: (H, W) bool, where it was measured.
-        kind: `depth` grows with the distance, `disparity` is inverse to it.
-        unit: what the values count: `m`, `1/m`, or `relative`.
-        origin: where it comes from, in words for the log.
-        complete: whoever made the data filled in what was not measured: to be used as it is.
+    Where not valid, values mean nothing, except +inf, which is known to be beyond what was measured
+    (sky), and in dense maps, whose makers filled in what was not measured.
     """
 
-    values: np.ndarray
-    valid: np.ndarray
-    kind: Kind = "depth"
-    unit: str = "relative"
-    origin: str = ""
-    complete: bool = False
+    values: np.ndarray  # (H, W) float32
+    valid: np.ndarray  # (H, W) bool, where it was measured
+    kind: Kind = "depth"  # which grows with the distance; disparity is inverse to it
+    unit: str = "relative"  # or `m`, or `1/m`
+    origin: str = ""  # in words, for the log
+    dense: bool = False
+
+    def oriented(self, orientation: int) -> "RawDepth":
+        """The same map, turned upright by EXIF's orientation number."""
+        upright = (apply_orientation(x, orientation) for x in (self.values, self.valid))
+        values, valid = map(np.ascontiguousarray, upright)
+        return replace(self, values=values, valid=valid)
+
+    def oriented_like(self, size: tuple[int, int], orientation: int) -> "RawDepth":
+        """Turned by EXIF's number if only then its aspect is that of `size`, (height, width)."""
+        upright = self.oriented(orientation)
+        lies = not same_aspect(self.values.shape, size)
+        return upright if lies and same_aspect(upright.values.shape, size) else self
 
 
-@dataclass(frozen=True)
-class DepthMap:
-    """The program's depth of one picture.
+class DepthMap(NamedTuple):
+    """The program's depth of one picture."""
 
-    Attributes:
-        depth: (1, 1, H, W) float32 in [0, 1].
-        valid: (1, 1, H, W) bool.
-        span: the depths that became 0 and 1, in `unit`.
-        unit: `m` or `relative`.
-    """
-
-    depth: Tensor
-    valid: Tensor
-    span: tuple[float, float]
-    unit: str
+    depth: Tensor  # (1, 1, H, W) float32 in [0, 1]
+    valid: Tensor  # (1, 1, H, W) bool
+    span: tuple[float, float]  # the depths that became 0 and 1, in `unit`
+    unit: str  # `m` or `relative`
 
 
 def prepare(raw: RawDepth, image: Tensor, key: str) -> DepthMap:
-    """Bring raw depth to a picture: invert, normalise, scale to its size, fill the holes.
+    """Bring raw depth to (1, 3, H, W): invert, normalise, resample, fill the holes along its edges.
 
-    Args:
-        raw: the depth; its aspect must be the picture's (see `check_aspect`).
-        image: (1, 3, H, W) in [0, 1], whose edges guide the filling.
-        key: the configuration key that named the depth, for errors.
-
-    Raises:
-        InputError: nothing valid, or the same depth everywhere.
+    An InputError with `key` if it is valid nowhere, or the same everywhere.
     """
-    values, valid, unit = as_depth(raw)
+    values, valid, unit = raw.values, raw.valid, raw.unit
+    if raw.kind == "disparity":
+        # Zero is infinitely far, or unknown: no file says which.
+        valid = valid & (values > 1 / BEYOND)
+        values = np.divide(1, values, out=np.zeros_like(values), where=valid)
+        unit = "m" if unit == "1/m" else "relative"
     if not valid.any():
         raise InputError(key, "depth that is valid nowhere", "valid depth at some points")
     low, high = span(values[valid])
     if not high - low > 1e-6 * abs(high):
         raise InputError(key, f"the same depth everywhere ({low:g})", "depth that varies")
-    known = np.isfinite(values) & (values > 0) if raw.complete else valid
+    known = np.isfinite(values) & (values > 0) if raw.dense else valid
     known = known | np.isposinf(values)
     with np.errstate(invalid="ignore"):  # NaN where there is a hole
         scaled = np.clip((values - low) / (high - low), 0, 1)
     height, width = image.shape[-2:]
     scaled, density = resample(scaled, known, height, width)
-    filled = fill(scaled, density > 0, image[0].permute(1, 2, 0).numpy())
+    filled = inpaint_depth(scaled, density > 0, image[0].permute(1, 2, 0).numpy())
     # Measured is where half as many of the file's points fall as on average: that serves dense
     # maps and the sparse ones of a laser (one pixel in five) alike.
     density = resample(values, valid, height, width)[1]
-    return DepthMap(
-        depth=torch.from_numpy(filled)[None, None],
-        valid=torch.from_numpy((density > 0) & (density >= density.mean() / 2))[None, None],
-        span=(low, high),
-        unit=unit,
-    )
-
-
-def as_depth(raw: RawDepth) -> tuple[np.ndarray, np.ndarray, str]:
-    """Values that grow with the distance, where they are valid, and their unit."""
-    if raw.kind == "depth":
-        return raw.values, raw.valid, raw.unit
-    # Zero is infinitely far, or unknown: no file says which.
-    positive = raw.valid & (raw.values > 1 / BEYOND)
-    values = np.zeros_like(raw.values)
-    np.divide(1, raw.values, out=values, where=positive)
-    return values, positive, "m" if raw.unit == "1/m" else "relative"
+    measured = torch.from_numpy((density > 0) & (density >= density.mean() / 2))
+    return DepthMap(torch.from_numpy(filled)[None, None], measured[None, None], (low, high), unit)
 
 
 def span(values: np.ndarray) -> tuple[float, float]:
@@ -113,23 +96,14 @@ def span(values: np.ndarray) -> tuple[float, float]:
 def resample(
     values: np.ndarray, known: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Resample a map with holes: means of what is known only, so that holes do not leak.
+    """Resample an (H, W) map with holes: means of what is known only, so that holes do not leak.
 
-    Args:
-        values: (H, W) float32; without meaning where not `known`.
-        known: (H, W) bool.
-        height: wanted rows.
-        width: wanted columns.
-
-    Returns:
-        (height, width) float32 values and (height, width) float32 density: which part of each
-        point's area was known. Where it is 0, the value is 0.
+    Values and density (the part of a point's area that was known), float32; of density 0 is 0.
     """
     known = known.astype(np.float32)
     both = torch.from_numpy(np.stack([np.where(known, values, 0).astype(np.float32), known]))[None]
     if both.shape[-2:] == (height, width):
-        total, density = both[0].numpy()
-        return total, density
+        return both[0, 0].numpy(), known
     if height >= known.shape[0] and width >= known.shape[1]:
         both = F.interpolate(both, (height, width), mode="bilinear", align_corners=False)
         both = both * (both[:, 1:] > 0.5)  # a hole grown keeps its size
@@ -140,22 +114,11 @@ def resample(
 
 
 def check_aspect(raw: RawDepth, file_size: tuple[int, int], key: str) -> None:
-    """Raise an InputError where depth and picture cannot be of the same view.
-
-    A depth of the same aspect but another resolution is right: it will be resampled.
-
-    Args:
-        raw: the depth.
-        file_size: (height, width) of the upright picture in its file, in pixels.
-        key: the configuration key that named the depth.
-    """
+    """Raise an InputError with `key` where the aspect of the picture, (height, width), differs."""
     height, width = raw.values.shape
     if not same_aspect((height, width), file_size):
-        raise InputError(
-            key,
-            f"depth of {width} x {height} points",
-            f"the aspect of the picture, which has {file_size[1]} x {file_size[0]} pixels",
-        )
+        expected = f"the aspect of the picture, which has {file_size[1]} x {file_size[0]} pixels"
+        raise InputError(key, f"depth of {width} x {height} points", expected)
 
 
 def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:

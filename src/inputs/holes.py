@@ -1,12 +1,11 @@
 """Filling the holes of a depth map along the edges of its photo.
 
-Two steps. Geodesic propagation: every unknown point takes the depth of the known point that is
-nearest along a path over the photo, where crossing an edge is long (the distance of Criminisi,
-Sharp, Blake, "GeoS: geodesic image segmentation", 2008). Then edge-weighted smoothing inside the
-holes: the minimum of sum_i lambda (x_i - p_i)^2 + sum_ij w_ij (x_i - x_j)^2 with p what was
-propagated, w_ij = exp(-|I_i - I_j| / sigma) as in Levin, Lischinski, Weiss, "Colorization using
-optimization", 2004, whose method fills NYU Depth v2. Differs from Levin's in the first term: pure
-diffusion invents slopes from front to back across wide holes.
+Geodesic propagation: every unknown point takes the depth of the known point that is nearest along a
+path over the photo, where crossing an edge is long (Criminisi, Sharp, Blake, "GeoS: geodesic image
+segmentation", 2008). Then edge-weighted smoothing inside the holes: the minimum of
+sum_i lambda (x_i - p_i)^2 + sum_ij w_ij (x_i - x_j)^2 with p what was propagated, w_ij =
+exp(-|I_i - I_j| / sigma) as in Levin, Lischinski, Weiss, "Colorization using optimization", 2004,
+but with the first term: pure diffusion invents slopes from front to back across wide holes.
 
 The constants are the best of a small grid on 15 real pairs, with part of what was measured hidden.
 """
@@ -25,16 +24,10 @@ TIE = 1e-3  # the least pull, so that a noisy photo does not leave noisy depth
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # (rows down, columns right)
 
 
-def fill(depth: np.ndarray, known: np.ndarray, guide: np.ndarray) -> np.ndarray:
-    """Fill what is not known; what is known stays as it is.
+def inpaint_depth(depth: np.ndarray, known: np.ndarray, guide: np.ndarray) -> np.ndarray:
+    """Fill what is not `known`, (H, W), in `depth`, (H, W) float32 in [0, 1].
 
-    Args:
-        depth: (H, W) float32 in [0, 1]; ignored where not `known`.
-        known: (H, W) bool, True at one point at least.
-        guide: (H, W, 3) float32 in [0, 1], the photo.
-
-    Returns:
-        (H, W) float32 in [0, 1].
+    `guide` is the photo, (H, W, 3) float32 in [0, 1]. One point at least must be known.
     """
     if known.all():
         return depth
@@ -42,38 +35,32 @@ def fill(depth: np.ndarray, known: np.ndarray, guide: np.ndarray) -> np.ndarray:
     from scipy.sparse import csgraph
 
     unknown = ~known.ravel()
-    here, there, length, colour = _edges(unknown, guide)
+    start, end, length, colour = _edges(unknown, guide)
 
     # Geodesic propagation, from the known points along the rim of the holes.
     count = depth.size
-    paths = sparse.coo_array((length + colour, (here, there)), shape=(count, count)).tocsr()
+    paths = sparse.coo_array((length + colour, (start, end)), shape=(count, count)).tocsr()
     rim = np.zeros(count, bool)
-    rim[here] = rim[there] = True
-    _, _, nearest = csgraph.dijkstra(
-        paths,
-        directed=False,
-        indices=np.flatnonzero(rim & ~unknown),
-        min_only=True,
-        return_predecessors=True,
-    )
+    rim[start] = rim[end] = True
+    sources, how = np.flatnonzero(rim & ~unknown), {"min_only": True, "return_predecessors": True}
+    _, _, nearest = csgraph.dijkstra(paths, directed=False, indices=sources, **how)
     flat = depth.ravel().astype(np.float64)
     flat[unknown] = flat[nearest[unknown]]
 
     # Smoothing: (lambda + L) x = lambda p in the holes, with what is known as boundary values.
     straight = length < 1.2 * length.min()
-    here, there = here[straight], there[straight]
+    start, end = start[straight], end[straight]
     pull = SMOOTHING * (np.exp(-colour[straight] / SIGMA) + TIE)
-    pull = np.concatenate([pull, pull])
-    here, there = np.concatenate([here, there]), np.concatenate([there, here])
-    place = np.cumsum(unknown) - 1
-    from_hole, both = unknown[here], unknown[here] & unknown[there]
+    pull, start, end = map(np.concatenate, ([pull, pull], [start, end], [end, start]))
+    hole_index = np.cumsum(unknown) - 1
+    from_hole, both = unknown[start], unknown[start] & unknown[end]
     holes = int(unknown.sum())
-    total = 1 + np.bincount(place[here[from_hole]], pull[from_hole], minlength=holes)
-    between = (-pull[both], (place[here[both]], place[there[both]]))
+    total = 1 + np.bincount(hole_index[start[from_hole]], pull[from_hole], minlength=holes)
+    between = (-pull[both], (hole_index[start[both]], hole_index[end[both]]))
     system = sparse.coo_array(between, shape=(holes, holes)).tocsr() + sparse.diags_array(total)
-    border = from_hole & ~unknown[there]
+    border = from_hole & ~unknown[end]
     right = flat[unknown] + np.bincount(
-        place[here[border]], pull[border] * flat[there[border]], minlength=holes
+        hole_index[start[border]], pull[border] * flat[end[border]], minlength=holes
     )
     flat[unknown] = _conjugate_gradients(system, right, flat[unknown], 1 / total)
     return flat.reshape(depth.shape).clip(0, 1).astype(np.float32)
@@ -84,8 +71,8 @@ def _conjugate_gradients(
 ) -> np.ndarray:
     """Solve system x = right, symmetric and positive, to one part in ten thousand.
 
-    SciPy's own takes 20 times as long beside another busy process, because it takes its inner
-    products by BLAS, whose threads then wait for each other.
+    SciPy's own takes 20 times as long beside another busy process: its inner products are BLAS's,
+    whose threads then wait for each other.
     """
     residual = right - system @ x
     direction = step = inverse_diagonal * residual
@@ -104,30 +91,19 @@ def _conjugate_gradients(
     return x
 
 
-def _edges(
-    unknown: np.ndarray, guide: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs of neighbours of which one at least is unknown.
-
-    Args:
-        unknown: (H W) bool.
-        guide: (H, W, 3).
-
-    Returns:
-        Both ends' flat indices, the pair's length in the plane, and its RGB distance; (N,) each.
-    """
+def _edges(unknown: np.ndarray, guide: np.ndarray) -> list[np.ndarray]:
+    """Neighbours, one unknown: flat indices, distance in the plane and in RGB, (N,) each."""
     height, width = guide.shape[:2]
     index = np.arange(height * width).reshape(height, width)
     colours = guide.reshape(-1, 3)
     parts = []
     for down, right in NEIGHBOURS:
-        one = slice(0, height - down), slice(max(0, -right), width - max(0, right))
-        other = slice(down, height), slice(max(0, right), width - max(0, -right))
-        here, there = index[one].ravel(), index[other].ravel()
-        wanted = unknown[here] | unknown[there]
-        here, there = here[wanted], there[wanted]
-        colour = np.linalg.norm(colours[here] - colours[there], axis=1).astype(np.float64)
-        length = np.full(len(here), np.hypot(down, right) * LENGTH / max(height, width))
-        parts.append((here, there, length, colour))
-    here, there, length, colour = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return here, there, length, colour
+        first = slice(0, height - down), slice(max(0, -right), width - max(0, right))
+        second = slice(down, height), slice(max(0, right), width - max(0, -right))
+        start, end = index[first].ravel(), index[second].ravel()
+        has_unknown = unknown[start] | unknown[end]
+        start, end = start[has_unknown], end[has_unknown]
+        colour = np.linalg.norm(colours[start] - colours[end], axis=1).astype(np.float64)
+        length = np.full(len(start), np.hypot(down, right) * LENGTH / max(height, width))
+        parts.append((start, end, length, colour))
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]

@@ -1,22 +1,37 @@
-"""What is built in: one photo with measured depth, and the paintings in `assets/`."""
+"""What has a name: a built-in photo with measured depth, built-in paintings, classic paintings.
 
-import difflib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+The built-in paintings in `assets/` were drawn by `src/inputs/paintings.py` of release 0.4.0 and are
+under this program's licence. The classics are public-domain works, fetched once and checked.
+"""
+
+import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from src.errors import InputError
+from src.core.errors import InputError
+from src.core.files import DownloadError, download, user_cache
+from src.core.weights import in_package
 from src.inputs.depth_maps import RawDepth
-from src.weights import in_package
 
 ASSETS = Path(__file__).parent / "assets"
-
+HOST = "https://raw.githubusercontent.com"
 # Middlebury stereo 2014, "Motorcycle", at scikit-image's size: from its calibration file.
-FOCAL_LENGTH = 994.978  # px
+FOCAL_LENGTH, PRINCIPAL_POINTS_APART = 994.978, 31.086  # px
 BASELINE = 0.193001  # m
-PRINCIPAL_POINTS_APART = 31.086  # px
+
+
+class Classic(NamedTuple):
+    """A painting and where a scan of it lies: a public repository at a fixed commit."""
+
+    title: str  # painter, title, year; all of the painters died more than 70 years ago
+    file: str  # owner/repository/commit/path; the commit, so that what is fetched never changes
+    sha256: str
+
+
+REGISTRY = json.loads((ASSETS / "classics.json").read_text())
+CLASSICS = {name: Classic(**entry) for name, entry in REGISTRY.items()}
 
 
 def motorcycle_photo() -> Path:
@@ -33,15 +48,7 @@ def motorcycle_depth() -> RawDepth:
     return RawDepth(depth.astype(np.float32), valid, "depth", "m", "structured light")
 
 
-@dataclass(frozen=True)
-class Photo:
-    """A built-in photo with measured depth: where both are found."""
-
-    photo: Callable[[], Path]
-    depth: Callable[[], RawDepth]
-
-
-PHOTOS = {"motorcycle": Photo(motorcycle_photo, motorcycle_depth)}
+PHOTOS = {"motorcycle": (motorcycle_photo, motorcycle_depth)}
 
 
 def paintings() -> dict[str, Path]:
@@ -49,20 +56,19 @@ def paintings() -> dict[str, Path]:
     return {path.stem: path for path in sorted(ASSETS.glob("*.png"))}
 
 
-def unknown_name(name: str, known: Iterable[str], key: str, kinds: str) -> InputError:
-    """The error for what is neither a file nor a built-in name.
+def cached(name: str) -> Path:
+    """Where a classic is kept on this machine, once it was fetched."""
+    return user_cache() / "paintings" / f"{name}.jpg"
 
-    Args:
-        name: what was given.
-        known: the built-in names.
-        key: the configuration key.
-        kinds: what else would do, in words.
-    """
-    names = sorted(known)
-    nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f" (nearest: {nearest[0]})" if nearest else ""
-    return InputError(
-        key,
-        f"'{name}', neither a file nor a built-in name",
-        f"{kinds}, or one of {', '.join(names)}{hint}",
-    )
+
+def fetch_classic(name: str, key: str) -> Path:
+    """The file of a classic, fetched on first use; an InputError has the `key` that named it."""
+    url, path = f"{HOST}/{CLASSICS[name].file}", cached(name)
+    try:
+        download(url, f"sha256:{CLASSICS[name].sha256}", path)
+    except DownloadError as error:
+        got = f"'{name}', which is not on this machine and cannot be fetched from {url}"
+        built_in = ", ".join(paintings())
+        expected = f"a network, once; or what is built in: {built_in}; or a file"
+        raise InputError(key, f"{got} ({error.reason})", expected) from error
+    return path

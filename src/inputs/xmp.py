@@ -1,74 +1,61 @@
 """XMP, the XML that phones hide in JPEG files, read without trusting it.
 
-Adobe, "XMP specification, part 3", 2020, section 1.1.3: one packet in an APP1 segment, and what is
-longer than 64 KB ("extended") in pieces over many.
+Adobe, "XMP specification, part 3", 2020, section 1.1.3: one packet, and what is longer than 64 KB.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 STANDARD = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENDED = b"http://ns.adobe.com/xmp/extension/\0"
 NOTE = "http://ns.adobe.com/xmp/note/"
-APP1 = 0xE1
-START_OF_SCAN = 0xDA
+APP1, START_OF_SCAN = 0xE1, 0xDA
 
 
 def packets(jpeg: bytes) -> list[Element]:
-    """The XMP of a JPEG file: the packet and its extension, where there are such.
-
-    Raises:
-        ValueError: XML that is broken or declares entities, or an extension with gaps.
-    """
-    found = []
+    """The XMP of a JPEG file and its extension; a ValueError where either is broken."""
+    elements = []
     pieces: dict[bytes, dict[int, bytes]] = {}
     lengths: dict[bytes, int] = {}
     for marker, start, end in segments(jpeg):
         payload = jpeg[start:end]
-        if marker != APP1:
-            continue
-        if payload.startswith(STANDARD):
-            found.append(parse(payload[len(STANDARD) :]))
-        elif payload.startswith(EXTENDED):
-            head = len(EXTENDED)
-            guid = payload[head : head + 32]
-            length, offset = struct.unpack(">II", payload[head + 32 : head + 40])
-            lengths[guid] = length
-            pieces.setdefault(guid, {})[offset] = payload[head + 40 :]
-    for packet in list(found):
-        guid = properties(packet, NOTE).get("HasExtendedXMP", "").encode()
+        if marker == APP1 and payload.startswith(STANDARD):
+            elements.append(parse(payload.removeprefix(STANDARD)))
+        elif marker == APP1 and payload.startswith(EXTENDED):
+            payload = payload.removeprefix(EXTENDED)
+            guid, piece = payload[:32], payload[40:]
+            lengths[guid], offset = struct.unpack(">II", payload[32:40])
+            pieces.setdefault(guid, {})[offset] = piece
+    for packet in list(elements):
+        guid = properties([packet], NOTE).get("HasExtendedXMP", "").encode()
         if guid in pieces:
             whole = b"".join(piece for _, piece in sorted(pieces[guid].items()))
             if len(whole) != lengths[guid]:
                 raise ValueError(f"{len(whole)} of {lengths[guid]} bytes of extended XMP")
-            found.append(parse(whole))
-    return found
+            elements.append(parse(whole))
+    return elements
 
 
 def segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
     """Of each segment in a JPEG's header, the marker and where its payload starts and ends."""
-    place = 2
-    while place + 4 <= len(jpeg) and jpeg[place] == 0xFF:
-        marker, length = jpeg[place + 1], int.from_bytes(jpeg[place + 2 : place + 4], "big")
+    offset = 2
+    while offset + 4 <= len(jpeg) and jpeg[offset] == 0xFF:
+        marker, length = jpeg[offset + 1], int.from_bytes(jpeg[offset + 2 : offset + 4], "big")
         if marker == 0xFF:  # padding
-            place += 1
+            offset += 1
             continue
         if marker == START_OF_SCAN or length < 2:
             return
-        yield marker, place + 4, place + 2 + length
-        place += 2 + length
+        yield marker, offset + 4, offset + 2 + length
+        offset += 2 + length
 
 
 def parse(xml: bytes) -> Element:
-    """A packet's elements; names are `namespace}local`.
+    """A packet's elements, names as `namespace}local`; a ValueError where it is not well-formed.
 
-    A document type is refused, and with it every entity: XMP has none, and they are how a file of
-    a kilobyte becomes gigabytes ("billion laughs") or reads other files.
-
-    Raises:
-        ValueError: not well-formed, or with a document type.
+    A document type is refused, and with it every entity ("billion laughs", other files).
     """
     builder = TreeBuilder()
     parser = expat.ParserCreate(namespace_separator="}")
@@ -88,24 +75,20 @@ def parse(xml: bytes) -> Element:
         raise ValueError(f"broken XMP ({error})") from error
 
 
-def properties(root: Element, namespace: str) -> dict[str, str]:
-    """All properties of a namespace below an element, by local name.
-
-    XMP writes a simple property as an attribute or as an element; both count.
-    """
-    found: dict[str, str] = {}
-    for element in root.iter():
-        found.update(own_properties(element, namespace))
-        if element.tag.startswith(namespace + "}") and element.text and not len(element):
-            found[element.tag.rpartition("}")[2]] = element.text.strip()
-    return found
+def properties(roots: Iterable[Element], namespace: str) -> dict[str, str]:
+    """All properties of a namespace at and below some elements, by local name."""
+    values: dict[str, str] = {}
+    for root in roots:
+        for element in root.iter():
+            values.update(own_properties(element, namespace))
+    return values
 
 
 def own_properties(element: Element, namespace: str) -> dict[str, str]:
-    """The properties of a namespace that belong to an element: attributes and children."""
+    """The properties of a namespace that an element has as attributes or as children."""
     prefix = namespace + "}"
-    found = {k[len(prefix) :]: v for k, v in element.attrib.items() if k.startswith(prefix)}
+    values = {k[len(prefix) :]: v for k, v in element.attrib.items() if k.startswith(prefix)}
     for child in element:
         if child.tag.startswith(prefix) and child.text and not len(child):
-            found[child.tag[len(prefix) :]] = child.text.strip()
-    return found
+            values[child.tag[len(prefix) :]] = child.text.strip()
+    return values

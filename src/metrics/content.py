@@ -1,4 +1,4 @@
-"""How much of a photo is left in its pastiche."""
+"""How much of the content image is left in its pastiche."""
 
 import math
 from collections.abc import Mapping
@@ -21,47 +21,37 @@ def luminance(image: Tensor) -> Tensor:
     return (image * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
+def feature_change(features: Tensor, target: Tensor) -> Tensor:
+    """How much each position of a layer changed, (1, 1, h, w): |f - g|^2 of features of length 1.
+
+    Colours change everywhere a little under any style, features of a middle layer where texture
+    and shapes do.
+    """
+    difference = F.normalize(features, dim=1) - F.normalize(target, dim=1)
+    return difference.square().sum(1, keepdim=True)
+
+
 def feature_distance(features: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> float:
-    """Distance of two pictures' features, each position scaled to length 1.
+    """Mean `feature_change` over positions and layers, of features by layer.
 
     Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric",
-    without the weights per channel that LPIPS learned from people's judgements, and as a mean over
-    layers where theirs is a sum: the numbers are not LPIPS's.
-
-    Args:
-        features: {layer: (1, C, h, w)} of the pastiche, 0 or more (behind a ReLU).
-        target: of the photo, the same layers and shapes.
-
-    Returns:
-        0 to 2, lower is better.
+    without the learned weights of LPIPS, and a mean over layers where theirs is a sum.
     """
-    layers = []
-    for layer, one in features.items():
-        difference = F.normalize(one, dim=1) - F.normalize(target[layer], dim=1)
-        layers.append(float(difference.square().sum(1).mean()))
-    return sum(layers) / len(layers)
+    changes = [float(feature_change(x, target[layer]).mean()) for layer, x in features.items()]
+    return sum(changes) / len(changes)
 
 
 def self_similarity(features: Tensor, target: Tensor) -> float:
     """How differently the places of two pictures resemble each other: CFSD.
 
-    Chung et al. 2024, "Style Injection in Diffusion" (StyleID), content feature structural
-    distance: the features' products with each other, F F^T / C^2, as a distribution over places for
-    every place, by softmax; and the Kullback-Leibler divergence from the photo's to the pastiche's.
-    Differs from theirs, which is summed over places and so grows with the picture, in being the
-    mean times 4096, the places of a picture of 256 x 256; and in averaging features of more than 64
-    positions along a side.
-
-    Args:
-        features: (1, C, h, w) of the pastiche; theirs are relu3_1 of VGG-19.
-        target: of the photo, same shape.
-
-    Returns:
-        0 or more, lower is better.
+    Chung et al. 2024, "Style Injection in Diffusion" (StyleID): the features' products F F^T / C^2,
+    for every place a distribution over places by softmax; and the Kullback-Leibler divergence from
+    the target's to the pastiche's. Theirs is a sum over places, which grows with the picture; this
+    is the mean times 4096, the places of 256 x 256 pixels at their layer relu3_1, and features of
+    more than 64 positions along a side are averaged first.
     """
-    found, wanted = _log_similarity(features), _log_similarity(target)
-    divergence = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
-    return POSITIONS**2 * float(divergence)
+    one, other = _log_similarity(features), _log_similarity(target)
+    return POSITIONS**2 * float(F.kl_div(one, other, reduction="batchmean", log_target=True))
 
 
 def _log_similarity(features: Tensor) -> Tensor:
@@ -76,54 +66,34 @@ def _log_similarity(features: Tensor) -> Tensor:
 
 
 def ssim(image: Tensor, target: Tensor) -> float:
-    """Structural similarity of the luminance (Wang et al. 2004), by scikit-image.
+    """Structural similarity of the luminance, with the window and the moments of Wang et al. 2004.
 
-    Args:
-        image: the pastiche, (1, 3, H, W) in [0, 1], at least 11 pixels a side.
-        target: the photo, same shape.
-
-    Returns:
-        -1 to 1, higher is better; 1 for equal pictures.
+    Pictures have at least 11 pixels a side.
     """
     from skimage.metrics import structural_similarity  # 0.4 s
 
-    one, other = (luminance(x)[0, 0].double().cpu().numpy() for x in (image, target))
-    # The window and the moments of Wang et al.
-    return float(
-        structural_similarity(
-            one, other, data_range=1.0, gaussian_weights=True, use_sample_covariance=False
-        )
-    )
+    moments = {"gaussian_weights": True, "use_sample_covariance": False}
+    return float(structural_similarity(_grey(image), _grey(target), data_range=1.0, **moments))
+
+
+def _grey(image: Tensor) -> np.ndarray:
+    return luminance(image)[0, 0].double().cpu().numpy()
 
 
 def edge_agreement(image: Tensor, target: Tensor) -> float:
-    """How well the edges of two pictures coincide: the F-measure of Canny edges, with tolerance.
+    """The F-measure of two pictures' Canny edges, with tolerance; 0 where either has no edge.
 
     Thresholds are quantiles of each picture's own gradient, so that neither contrast nor a busy
-    surface finds more edges by itself. The tolerance is that of the BSDS500 benchmark (Arbelaez et
-    al. 2011), but an edge may serve several of the other picture's.
-
-    Args:
-        image: the pastiche, (1, 3, H, W) in [0, 1].
-        target: the photo, same shape.
-
-    Returns:
-        0 to 1, higher is better; 0 where either has no edge. Unrelated pictures do not have 0:
-        edges within reach are found by chance.
+    surface has more edges by itself. The tolerance is that of the BSDS500 benchmark (Arbelaez et
+    al. 2011), but an edge may serve several of the other picture's. Unrelated pictures do not have
+    0, since some edges coincide by chance.
     """
     from scipy.ndimage import distance_transform_edt  # 0.2 s
     from skimage.feature import canny
 
     low, high = EDGE_QUANTILES
     one, other = (
-        canny(
-            luminance(x)[0, 0].double().cpu().numpy(),
-            sigma=EDGE_SIGMA,
-            low_threshold=low,
-            high_threshold=high,
-            use_quantiles=True,
-        )
-        for x in (image, target)
+        canny(_grey(x), EDGE_SIGMA, low, high, use_quantiles=True) for x in (image, target)
     )
     if not one.any() or not other.any():
         return 0.0

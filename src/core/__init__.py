@@ -1,0 +1,1 @@
+"""Errors, images, weights, files, memory and the door to Lightning; nothing here knows of style."""

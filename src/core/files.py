@@ -1,0 +1,79 @@
+"""Files: written whole or not at all, fetched once and checked, told from later ones."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replace_whole(path: Path) -> Iterator[Path]:
+    """A path to write to that takes the place of `path` when the block ends, unless it raises."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replace_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON with a newline at the end, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+class DownloadError(OSError):
+    """A file could not be fetched; with `wrong_checksum` an answer came, but another file."""
+
+    def __init__(self, reason: str, wrong_checksum: bool) -> None:
+        super().__init__(reason)
+        self.reason, self.wrong_checksum = reason, wrong_checksum
+
+
+def download(url: str, checksum: str, path: Path) -> bool:
+    """Fetch a file on first use; a file that is there is only checked. Whether it was not there.
+
+    It is checked before it gets its name, so a broken download is never taken for it. `checksum` is
+    `sha256:` or `md5:` and the digest in hexadecimal. A failure is a DownloadError.
+    """
+    import pooch  # 0.2 s, and only where something is to be fetched
+
+    is_new = not path.exists()
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        pooch.retrieve(url, checksum, path.name, path.parent, progressbar=is_new)
+    except Exception as error:  # no network has many names, and so has a full disk
+        wrong = "known hash" in str(error)  # pooch has no type of its own for it
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise DownloadError("another checksum" if wrong else reason, wrong) from error
+    return is_new
+
+
+def user_cache() -> Path:
+    """The folder in which this program keeps what it fetches, other than weights."""
+    import pooch
+
+    return Path(pooch.os_cache("depth-style-transfer"))
+
+
+Signature = tuple[str, int, int] | str | None
+
+
+def file_signature(path: str | Path | None) -> Signature:
+    """What tells a file from a later one of the same name; a built-in name is its own signature."""
+    if path is None:
+        return None
+    file = Path(path).expanduser()
+    try:
+        status = file.stat()
+    except (OSError, ValueError):
+        return str(path)
+    return str(file.absolute()), status.st_size, status.st_mtime_ns

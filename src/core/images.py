@@ -1,0 +1,73 @@
+"""Tensors and picture files: sizes, resampling, 8-bit sRGB out.
+
+Pictures are (1, 3, H, W) float32 sRGB in [0, 1]; maps are (1, 1, H, W).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from src.core.errors import InputError
+from src.core.files import replace_whole
+
+
+def fit(
+    height: int, width: int, *, size: int | None = None, short_side: int | None = None
+) -> tuple[int, int]:
+    """The (height, width) in pixels of a picture scaled to a given side, its aspect kept.
+
+    `size` is the long side of the result and wins over `short_side`; with neither, the picture
+    keeps its size. An InputError names the one that is not a positive whole number.
+    """
+    for key, side in {"size": size, "short_side": short_side}.items():
+        if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 1):
+            raise InputError(key, repr(side), "a whole number of pixels, 1 or more")
+    if size is not None:
+        scale = size / max(height, width)
+    elif short_side is not None:
+        scale = short_side / min(height, width)
+    else:
+        return height, width
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """Resample a (B, C, H, W) tensor to (B, C, height, width), antialiased.
+
+    Bicubic where it grows (kept within the input's range), area-weighted bilinear where it shrinks.
+    """
+    if image.shape[-2:] == (height, width):
+        return image
+    grows = height >= image.shape[-2] and width >= image.shape[-1]
+    mode = "bicubic" if grows else "bilinear"
+    out = F.interpolate(image, (height, width), mode=mode, align_corners=False, antialias=True)
+    return out.clamp(image.amin(), image.amax())
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """(1, C, H, W) in [0, 1], clipped there, to (H, W, C) uint8 (C = 1: (H, W))."""
+    pixels = (image.detach()[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+    return pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy()
+
+
+def save_png(image: Tensor, path: Path, alpha: Tensor | None = None) -> None:
+    """Write a (1, 3 or 1, H, W) tensor as 8-bit sRGB PNG, whole or not at all.
+
+    Values are clipped to [0, 1]; `alpha`, (1, 1, H, W), becomes the last channel. The folder must
+    exist.
+    """
+    channels = image if alpha is None else torch.cat([image, alpha.to(image)], dim=1)
+    with replace_whole(path) as part:
+        Image.fromarray(to_uint8(channels)).save(part, format="PNG")
+
+
+def load_png(path: Path) -> Tensor:
+    """What `save_png` wrote: (1, C, H, W) float32 in [0, 1], alpha last; or an OSError."""
+    with Image.open(path) as file:
+        pixels = np.array(file)
+    channels = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
+    return channels[None].contiguous().float() / 255

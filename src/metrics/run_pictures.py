@@ -1,0 +1,114 @@
+"""What is measured of a run, read from disk: its pictures, measured depth, naive partner."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from src.core.errors import InputError
+from src.core.images import load_png
+from src.inputs import load_scene
+from src.metrics.measurer import GroundTruthDepth, Pictures
+from src.runs.identity import DEFAULT_SIZE, NON_RESULT_KEYS
+from src.runs.reader import Run
+
+
+def pictures_of(run: Run, ground_truth: GroundTruthDepth | None = None) -> Pictures:
+    """The pictures of a run, as it used them and wrote them.
+
+    Raises:
+        InputError: one cannot be read, or has another size than the pastiche.
+    """
+    assert run.pastiche is not None
+    pastiche = _read_picture(run.pastiche)
+    height, width = pastiche.shape[-2:]
+    images = {}
+    for name, file in run.inputs.items():
+        if name.startswith("style_"):
+            images[name] = _read_picture(file)
+        elif name in ("content", "depth") or name.startswith("mask_"):
+            images[name] = image = _read_picture(file)
+            if image.shape[-2:] != (height, width):
+                got = f"{image.shape[-1]} x {image.shape[-2]} pixels"
+                raise InputError(f"inputs/{name}.png", got, f"{width} x {height}, as the pastiche")
+    maps = {name: image[:, :1] for name, image in images.items()}
+    styles = [name.removeprefix("style_") for name in images if name.startswith("style_")]
+    if ground_truth is not None and ground_truth.depth.shape[-2:] != (height, width):
+        ground_truth = None
+    return Pictures(
+        pastiche=pastiche,
+        content=images["content"],
+        styles={name: images[f"style_{name}"] for name in styles},
+        style_masks={name: maps[f"mask_{name}"] for name in styles if f"mask_{name}" in maps},
+        content_mask=maps.get("mask_content"),
+        depth=maps.get("depth"),
+        ground_truth=ground_truth,
+    )
+
+
+def _read_picture(file: Path) -> Tensor:
+    """A picture that a run wrote, (1, 3 or 1, H, W) in [0, 1]; InputError where it is broken."""
+    try:
+        image = load_png(file)
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a broken PNG
+        got = "a file that cannot be read"
+        raise InputError(str(file), got, "a picture that a run wrote") from error
+    return image[:, :3] if image.shape[1] >= 3 else image[:, :1]
+
+
+def ground_truth_depth(config: Mapping[str, Any]) -> GroundTruthDepth | None:
+    """What a sensor measured of a run's content image; None where none did, or it is gone.
+
+    It is read from where the run had it: a run writes its depth with the holes filled and in 8
+    bits, which is no measurement any more.
+    """
+    depth = config.get("depth") or {}
+    if depth.get("source") == "estimate":
+        return None
+    size, short_side = config.get("size"), config.get("short_side")
+    names = ("source", "path", "kind", "scale", "preset")
+    try:
+        scene = load_scene(
+            str(config.get("content")),
+            index=config.get("content_index"),
+            **{f"depth_{name}": depth[name] for name in names if depth.get(name) is not None},
+            size=size if size or short_side else DEFAULT_SIZE,
+            short_side=short_side,
+            need_depth=False,
+        )
+    except InputError:  # it is elsewhere by now; what the run wrote is enough for the rest
+        return None
+    if scene.depth is None or scene.valid is None or scene.depth_span is None:
+        return None
+    low, high = scene.depth_span
+    metric = low + (high - low) * scene.depth
+    valid = scene.valid & (metric > 0)
+    return GroundTruthDepth(metric, valid, scene.depth_unit) if valid.any() else None
+
+
+def _without_masks(config: Mapping[str, Any]) -> str:
+    """What two runs have in common that differ in their masks alone; one without any is naive."""
+    ignored = (*NON_RESULT_KEYS, "mask")
+    common = {key: value for key, value in config.items() if key not in ignored}
+    styles = common.get("styles") or {}
+    common["styles"] = {n: {**s, "mask": None, "invert": None} for n, s in styles.items()}
+    loss = common.get("loss") or {}
+    common["loss"] = {**loss, "content": {**(loss.get("content") or {}), "mask": None}}
+    return json.dumps(common, sort_keys=True, default=str)
+
+
+def naive_runs(runs: Iterable[Run]) -> dict[str, Run]:
+    """The runs without masks, by what masked ones would have in common with them."""
+    done = [run for run in runs if run.status == "done" and run.config]
+    unmasked = [run for run in done if not any("mask_" in name for name in run.inputs)]
+    return {_without_masks(run.config): run for run in unmasked}
+
+
+def naive_partner(run: Run, naive: Mapping[str, Run]) -> Tensor | None:
+    """The pastiche of the same settings without masks, (1, 3, H, W), if `naive_runs` have it."""
+    partner = naive.get(_without_masks(run.config))
+    if partner is None or partner.path == run.path or partner.pastiche is None:
+        return None
+    return _read_picture(partner.pastiche)

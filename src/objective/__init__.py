@@ -1,0 +1,20 @@
+"""The objective: terms of the loss and their weighted sum, as a function of the pastiche."""
+
+from src.objective.distances import GramDistance, StyleDistance
+from src.objective.objective import Objective
+from src.objective.targets import Inputs, Style, check_depth_size
+from src.objective.terms import ContentTerm, DepthTerm, StyleTerm, Term, TotalVariationTerm
+
+__all__ = [
+    "ContentTerm",
+    "DepthTerm",
+    "GramDistance",
+    "Inputs",
+    "Objective",
+    "Style",
+    "StyleDistance",
+    "StyleTerm",
+    "Term",
+    "TotalVariationTerm",
+    "check_depth_size",
+]

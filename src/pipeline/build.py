@@ -1,0 +1,272 @@
+"""From a configuration to the objects of a run."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from src.core import images
+from src.core.errors import InputError
+from src.core.files import Signature, file_signature
+from src.core.settings import check_value
+from src.depth_nets import DepthNet, depth_from_disparity
+from src.inputs import Scene, load_scene, load_style
+from src.losses import Normalizer
+from src.objective import Inputs, Objective, Style, Term
+from src.pipeline.masks import (
+    auto_threshold,
+    mask_nodes,
+    style_coverage,
+    style_masks,
+    term_masks,
+)
+from src.pipeline.networks import (
+    NetworkLoader,
+    check_node,
+    instantiate,
+    name_settings,
+    omit,
+    target,
+)
+from src.pipeline.schema import Config, DepthInput, Node
+from src.runs.identity import DEFAULT_SIZE
+from src.stylization import STARTS, Level, OptimizerFactory, Stylization, starting_picture
+
+MAX_UNTILED = 1536**2  # pixels; a larger picture goes through the network in tiles
+TILE_SIZE = 1024  # px
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run needs, built and checked."""
+
+    stylization: Stylization
+    alpha: Tensor | None  # (1, 1, H, W), the content's transparency
+    images: dict[str, Tensor]  # what went in, by file name in inputs/
+    auto_values: dict[str, float]  # the numbers that `auto` gave, by key
+    # (1, 3, H, W) to the depth, (1, 1, H, W), that the depth term's network sees; None without one
+    predict_depth: Callable[[Tensor], Tensor] | None = None
+
+
+def build(config: Config) -> Job:
+    """Read the pictures, load the networks, compute the targets.
+
+    Raises:
+        InputError: anything in the configuration that cannot be used, named by its key.
+    """
+    networks = NetworkLoader.of(config)
+    has_depth_term = config.loss.terms["depth"].get("weight") is not None
+    scene = _scene(config, networks, has_depth_term or bool(mask_nodes(config)))
+    auto = auto_threshold(config, scene)
+    finest, *coarse = [
+        _pyramid_level(config, networks, scene, auto, config.pyramid.scale_factor**number)
+        for number in range(config.pyramid.levels)
+    ]
+    first, *finer = reversed([finest, *coarse])
+    stylization = Stylization(
+        first.objective,
+        _start(config, first.image),
+        _optimizer(config.optimizer, finest.coverage),
+        clamp=config.clamp,
+        restart=_restart(config),
+        levels=[
+            Level(
+                number * config.pyramid.steps_per_level,
+                level.objective,
+                level.image.shape[-2],
+                level.image.shape[-1],
+                _residual(config, level.image),
+            )
+            for number, level in enumerate(finer, 1)
+        ],
+    )
+    inputs = {"content": scene.image}
+    inputs |= {f"style_{name}": _style_image(config, name) for name in config.styles}
+    if scene.depth is not None:
+        inputs["depth"] = scene.depth
+    inputs |= finest.masks
+    predict_depth = None
+    if has_depth_term:
+        predict_depth = partial(_predict_depth, networks.depth_net)
+        inputs["depth_estimated"] = predict_depth(scene.image)
+    auto_values = {} if auto is None else {"auto": auto}
+    return Job(stylization, scene.alpha, inputs, auto_values, predict_depth)
+
+
+def _predict_depth(net: DepthNet, image: Tensor) -> Tensor:
+    net.to(image.device)  # a run leaves it on its own
+    return depth_from_disparity(net.predict(image.detach().clamp(0, 1)))
+
+
+class PyramidLevel(NamedTuple):
+    """What a run needs at one size."""
+
+    image: Tensor  # the content, (1, 3, H, W)
+    objective: Objective
+    masks: dict[str, Tensor]  # (1, 1, H, W), by file name in inputs/
+    coverage: Tensor | None  # (1, 1, H, W), where any style goes; None: everywhere
+
+
+def _pyramid_level(
+    config: Config, networks: NetworkLoader, scene: Scene, auto: float | None, scale: float
+) -> PyramidLevel:
+    """Masks, targets and terms of images that are `scale` times smaller."""
+    image = _downscaled(scene.image, scale)
+    # Depth is not estimated again, so that masks lie where they will lie in the end.
+    depth = None if scene.depth is None else _downscaled(scene.depth, scale)
+    try:
+        masks = style_masks(config, depth, auto)
+        masks_of_terms = term_masks(config, depth, auto)
+        styles = {name: _style(config, name, scale, masks[name]) for name in config.styles}
+        tile_size = _tile_size(config, image)
+        inputs = Inputs(
+            networks.backbone, image, styles, masks_of_terms, tile_size, lambda: networks.depth_net
+        )
+        objective = Objective(_terms(config), inputs)
+    except InputError as error:
+        if scale == 1:
+            raise
+        height, width = image.shape[-2:]
+        raise InputError(
+            "pyramid.levels",
+            f"{config.pyramid.levels}, for which the size {width} x {height} is too small "
+            f"({error.key}: {error.got})",
+            f"{error.expected}; or fewer levels, or a smaller pyramid.scale_factor",
+        ) from error
+    named = {**masks, **masks_of_terms}
+    files = {f"mask_{name}": mask for name, mask in named.items() if mask is not None}
+    return PyramidLevel(image, objective, files, style_coverage(masks))
+
+
+def _terms(config: Config) -> list[Term]:
+    """The terms that have a weight; the settings of the others are checked all the same."""
+    terms: list[Term] = []
+    for name, node in config.loss.terms.items():
+        key = f"loss.{name}"
+        if "normalizer" in node:  # which the node of the style distance reads from here
+            check_value(f"{key}.normalizer", node["normalizer"], Normalizer)
+        settings = omit(node, "mask", "normalizer")
+        if node.get("weight") is None:
+            check_node(key, omit(settings, "weight"))
+        else:
+            terms.append(instantiate(key, settings))
+    return terms
+
+
+def _style(config: Config, name: str, scale: float, mask: Tensor | None) -> Style:
+    image = _downscaled(_style_image(config, name), scale)
+    return Style(image, config.styles[name].weight, mask, _tile_size(config, image))
+
+
+def _tile_size(config: Config, image: Tensor) -> int:
+    """The side of an image's tiles in pixels; its longer side where it goes in one piece."""
+    height, width = image.shape[-2:]
+    fits = config.tile_size == "auto" and height * width <= MAX_UNTILED
+    if config.tile_size is None or fits:
+        return max(height, width)
+    return TILE_SIZE if config.tile_size == "auto" else config.tile_size
+
+
+def _downscaled(image: Tensor, scale: float) -> Tensor:
+    return image if scale == 1 else _resized(image, scale)
+
+
+# A tensor is equal to itself alone: made once, it is the key by which its targets are found again.
+@lru_cache(maxsize=16)
+def _resized(image: Tensor, scale: float) -> Tensor:
+    height, width = (max(1, round(side / scale)) for side in image.shape[-2:])
+    return images.resize(image, height, width)
+
+
+def _start(config: Config, content: Tensor) -> Tensor:
+    """The first pastiche, of the content's size."""
+    init = str(config.init)
+    if init in STARTS:
+        generator = torch.Generator().manual_seed(config.seed)
+        return starting_picture(init, content, generator)
+    if not Path(init).exists():
+        raise InputError("init", repr(init), f"{', '.join(STARTS)}, or a picture's path")
+    return images.resize(load_style(init, key="init"), content.shape[-2], content.shape[-1])
+
+
+def _residual(config: Config, content: Tensor) -> Tensor | None:
+    """Of which the detail comes back where a smaller pastiche grows to the content's size."""
+    share = config.pyramid.residual
+    if share == 0 or config.init == "noise":
+        return None
+    return share * _start(config, content)
+
+
+def _optimizer(node: Node, region: Tensor | None) -> OptimizerFactory:
+    """What makes the optimiser; one that knows regions works where a style goes."""
+    factory: Callable[..., torch.optim.Optimizer] = instantiate("optimizer", node, partial=True)
+    if "region" in inspect.signature(target("optimizer", node)).parameters:
+        factory = partial(factory, region=region)
+    with name_settings("optimizer", node):
+        factory([torch.nn.Parameter(torch.zeros(1))])
+    return factory
+
+
+def _restart(config: Config) -> tuple[int, float] | None:
+    step, lr = config.restart.step, config.restart.lr
+    return None if step is None or lr is None else (step, lr)
+
+
+def _scene(config: Config, networks: NetworkLoader, need_depth: bool) -> Scene:
+    content, depth = str(config.content), config.depth
+    files = file_signature(content), file_signature(depth.path)
+    sides = _sides(config)
+    return _read_scene(content, config.content_index, depth, sides, need_depth, networks, files)
+
+
+def _sides(config: Config) -> tuple[int | None, int | None]:
+    """Long and short side of the pastiche."""
+    return config.size if config.size or config.short_side else DEFAULT_SIZE, config.short_side
+
+
+@lru_cache(maxsize=2)
+def _read_scene(
+    content: str,
+    index: int | None,
+    depth: DepthInput,
+    sides: tuple[int | None, int | None],
+    need_depth: bool,
+    networks: NetworkLoader,
+    files: tuple[Signature, Signature],
+) -> Scene:
+    return load_scene(
+        content,
+        index=index,
+        depth_source=depth.source,
+        depth_path=depth.path,
+        depth_kind=depth.kind,
+        depth_scale=depth.scale,
+        depth_preset=depth.preset,
+        size=sides[0],
+        short_side=sides[1],
+        need_depth=need_depth,
+        estimate=networks.estimate,
+    )
+
+
+def _style_image(config: Config, name: str) -> Tensor:
+    path = config.styles[name].path
+    if path is None or path == "":
+        raise InputError(f"styles.{name}.path", "nothing", "a built-in painting's name or a path")
+    sides = config.style_size, config.style_short_side
+    is_main = name == "main" and path == config.style
+    key = "style" if is_main else f"styles.{name}.path"
+    sides = sides if any(sides) else _sides(config)
+    return _read_style(str(path), key, *sides, file_signature(str(path)))
+
+
+@lru_cache(maxsize=4)
+def _read_style(
+    path: str, key: str, size: int | None, short_side: int | None, signature: Signature
+) -> Tensor:
+    return load_style(path, key=key, size=size, short_side=short_side)

@@ -1,0 +1,179 @@
+"""The configuration: composed from conf/ and the command line, resolved, validated; its errors."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+)
+
+from src.core.errors import InputError, did_you_mean
+from src.pipeline import legacy
+from src.pipeline.schema import Config, validate
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONF = PROJECT / "conf"
+# For the files in conf/ and sweeps/, which would otherwise have to be started from one folder.
+OmegaConf.register_new_resolver("project", lambda: str(PROJECT), replace=True)
+OmegaConf.register_new_resolver(
+    "at", lambda key, table, default: table.get(key, default), replace=True
+)
+OmegaConf.register_new_resolver("cores", lambda n=-1: cores(n), replace=True)
+
+
+def cores(count: int = -1) -> int:
+    """A number of cores; as joblib counts, -1 is all that this process may use."""
+    if count > 0:
+        return count
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def compose(*overrides: str) -> Config:
+    """The validated configuration of a command line, for other commands than run's."""
+    return validate(compose_plain(*overrides))
+
+
+def compose_plain(*overrides: str) -> dict[str, Any]:
+    """The same as plain values."""
+    hydras = GlobalHydra.instance()
+    running = hydras.hydra  # that of a run which evaluates itself
+    hydras.clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return plain_values(hydra.compose("config", list(overrides)))
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def experiments() -> list[str]:
+    """The names that +experiment= takes."""
+    return options("experiment")
+
+
+def options(group: str) -> list[str]:
+    """The names that a group of conf/ takes."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def plain_values(cfg: DictConfig) -> dict[str, Any]:
+    """A composed configuration resolved to plain values, without Hydra's own part.
+
+    Raises:
+        InputError: an unknown top-level key (with the nearest known one), or a missing value.
+    """
+    known = _base_keys()
+    for key in cfg:
+        if key not in known and key != "hydra":
+            raise InputError(
+                str(key), "an unknown key", did_you_mean(str(key), known | {"experiment", "sweep"})
+            )
+    if OmegaConf.is_missing(cfg, "name"):
+        raise _no_experiment()
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
+        raise InputError(str(error.full_key or "a key"), "nothing", "a value") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "hydra"}
+
+
+def resolve(cfg: DictConfig) -> Config:
+    """A composed configuration as typed values.
+
+    Raises:
+        InputError: what `plain_values` and `schema.validate` refuse.
+    """
+    return validate(plain_values(cfg))
+
+
+def upgraded_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
+    """The command line with the folder of --config-path replaced by a copy that Hydra can read.
+
+    The copy has today's keys. Hydra reads a relative path from src/, and takes a run's folder
+    `steps` for a group of options.
+
+    Args:
+        arguments: the command line.
+        folder: where the copy goes.
+
+    Raises:
+        InputError: a key of an earlier release on the command line, or a setting in the file that
+            no release has any more.
+    """
+    legacy.refuse_renamed(arguments)
+    for i, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag in ("--config-path", "-cp") and (equals or arguments[i + 1 :]):
+            path = Path(value if equals else arguments[i + 1])
+            if path.is_dir():
+                for file in path.glob("*.yaml"):
+                    _copy_upgraded(file, folder / file.name)
+                return [*arguments[:i], flag, str(folder), *arguments[i + (1 if equals else 2) :]]
+    return list(arguments)
+
+
+def _copy_upgraded(file: Path, copy: Path) -> None:
+    try:
+        config = OmegaConf.load(file)
+    except Exception:  # Hydra says what is wrong with it, if it is the one that is asked for
+        config = None
+    if isinstance(config, DictConfig) and "backbone" in config and "loss" in config:
+        OmegaConf.save(legacy.upgrade(config), copy)
+    else:
+        shutil.copy(file, copy)
+
+
+def format_error(error: Exception, arguments: Iterable[str]) -> str:
+    """Hydra's own errors in this program's form: key, what it got, what it expects.
+
+    Args:
+        error: what composing or running raised.
+        arguments: the command line.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, InputError | FloatingPointError):
+        return text
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return str(InputError(group, repr(option), did_you_mean(option, error.options)))
+    cause = error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+        parent = cause.parent_node if isinstance(cause.parent_node, DictConfig) else {}
+        known = did_you_mean(str(cause.key), [str(key) for key in parent if key != "hydra"])
+        return str(InputError(str(cause.full_key), "an unknown key", known))
+    if isinstance(error, InterpolationToMissingValueError) and "name" in text:
+        known_keys = _base_keys() | {"experiment", "sweep"}
+        for argument in arguments:
+            key = argument.lstrip("+~").partition("=")[0].partition(".")[0]
+            if "=" in argument and not key.startswith("hydra") and key not in known_keys:
+                return str(InputError(key, "an unknown key", did_you_mean(key, known_keys)))
+        return str(_no_experiment())
+    if type(error).__module__.startswith(("sqlalchemy", "optuna")):
+        got = f"a study that cannot be used ({str(error).splitlines()[0]})"
+        return str(InputError("hydra.sweeper.storage", got, "a whole one that nobody else holds"))
+    if isinstance(error, OSError) and error.strerror:
+        file = error.filename2 or error.filename
+        where = f"{file} ({error.strerror})" if file else error.strerror
+        return str(InputError("output_dir", where, "a folder that can be written, with room"))
+    return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
+
+
+def _no_experiment() -> InputError:
+    return InputError("experiment", "nothing", f"+experiment=NAME of {', '.join(experiments())}")
+
+
+def _base_keys() -> set[str]:
+    return {field.name for field in dataclasses.fields(Config)}

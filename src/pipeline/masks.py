@@ -1,0 +1,78 @@
+"""The masks of a run from their nodes in the configuration."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from src import masks
+from src.inputs import Scene
+from src.pipeline.networks import instantiate
+from src.pipeline.schema import Config, Node
+
+
+def mask_nodes(config: Config) -> list[Node]:
+    """The nodes of all masks; each is a function of depth."""
+    nodes = [term.get("mask") for term in config.loss.terms.values()]
+    nodes += [style.mask for style in config.styles.values()]
+    return [node for node in nodes if node]
+
+
+def auto_threshold(config: Config, scene: Scene) -> float | None:
+    """The number that `auto` stands for, of the whole scene; None where no mask asks for it."""
+    if not any("auto" in node.values() for node in mask_nodes(config)):
+        return None
+    assert scene.depth is not None
+    assert scene.valid is not None
+    return masks.otsu_threshold(scene.depth, scene.valid)
+
+
+def term_masks(config: Config, depth: Tensor | None, auto: float | None) -> dict[str, Tensor]:
+    """The masks of terms that have one, (1, 1, H, W) in [0, 1], by the term's name.
+
+    Args:
+        config: the configuration.
+        depth: (1, 1, H, W) in [0, 1].
+        auto: `auto_threshold`.
+
+    Raises:
+        InputError: no such mask function, or settings that it does not take.
+    """
+    nodes = {name: term.get("mask") for name, term in config.loss.terms.items()}
+    built = {name: _mask(f"loss.{name}.mask", node, depth, auto) for name, node in nodes.items()}
+    return {name: mask for name, mask in built.items() if mask is not None}
+
+
+def style_masks(
+    config: Config, depth: Tensor | None, auto: float | None
+) -> dict[str, Tensor | None]:
+    """The mask of every style, None: everywhere; arguments and errors are those of `term_masks`.
+
+    With `loss.normalize_masks` the squares of several sum to 1 at every pixel.
+    """
+    built: dict[str, Tensor | None] = {}
+    for name, style in config.styles.items():
+        mask = _mask(f"styles.{name}.mask", style.mask, depth, auto)
+        built[name] = 1 - mask if style.invert and mask is not None else mask
+    given = [mask for mask in built.values() if mask is not None]
+    if not config.loss.normalize_masks or len(built) == 1 or not given:
+        return built
+    ones = torch.ones_like(given[0])
+    return {**masks.normalize_masks({n: ones if m is None else m for n, m in built.items()})}
+
+
+def _mask(key: str, node: Node | None, depth: Tensor | None, auto: float | None) -> Tensor | None:
+    if node is None:
+        return None
+    assert depth is not None
+    settings = {name: auto if value == "auto" else value for name, value in node.items()}
+    mask: Tensor = instantiate(key, settings, depth)
+    return mask.clamp(0, 1)
+
+
+def style_coverage(style_masks: Mapping[str, Tensor | None]) -> Tensor | None:
+    """Where any style goes, (1, 1, H, W) in [0, 1]; None: everywhere."""
+    squares = [mask.square() for mask in style_masks.values() if mask is not None]
+    if len(squares) < len(style_masks):
+        return None
+    return torch.stack(squares).sum(0).sqrt().clamp(max=1)

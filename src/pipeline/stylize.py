@@ -1,0 +1,185 @@
+"""One run: from a composed configuration to the files in its folder."""
+
+import itertools
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.core.errors import InputError
+from src.core.files import write_json, write_text
+from src.core.lightning import LightningEnvironment, Trainer, quiet, seed_everything
+from src.core.memory import give_back_freed_memory, keep_freed_memory
+from src.pipeline import resume
+from src.pipeline.build import Job, build
+from src.pipeline.config import CONF, format_error, plain_values
+from src.pipeline.networks import depth_network
+from src.pipeline.schema import Config, validate
+from src.runs.identity import RunMetadata, config_hash, precision, run_metadata
+from src.runs.reader import CONFIG, FAILED, SUMMARY, TERMS
+from src.runs.summary import git_commit, versions
+from src.runs.writer import RunWriter, TermsLog
+from src.tracking import ImageSaver, LossLogger, ProgressBar, StepTimer, StopOnSignal, tracked
+
+
+def stylize(
+    cfg: DictConfig,
+    path: Path,
+    began: float,
+    overrides: Sequence[str] = (),
+    sweep: str | None = None,
+) -> float | tuple[float, ...]:
+    """One run: compose, build, fit, write.
+
+    Args:
+        cfg: the composed configuration.
+        path: the run's folder.
+        began: when the process started, in seconds since 1970.
+        overrides: what the command line set for this run: its name in W&B.
+        sweep: the sweep's name, where the run belongs to one: its group in W&B.
+
+    Returns:
+        The total of the final pastiche, or those of its terms that `optimized_metric` names.
+
+    Raises:
+        InputError: something in the configuration cannot be used.
+        KeyboardInterrupt: after everything was written, if Ctrl-C ended the run.
+    """
+    quiet()
+    keep_freed_memory()
+    writer = RunWriter(path)
+    try:
+        plain = plain_values(cfg)
+        _write_config(cfg, writer)
+        config = validate(plain)
+        metadata = run_metadata(plain, overrides, sweep)
+        seed_everything(config.seed)
+        return _run(config, plain, writer, began, metadata)
+    except Exception as error:
+        write_text(path / FAILED, format_error(error, sys.argv[1:]) + "\n")
+        raise
+
+
+def _run(
+    config: Config,
+    plain: dict[str, Any],
+    writer: RunWriter,
+    began: float,
+    metadata: RunMetadata,
+) -> float | tuple[float, ...]:
+    tracking = config.tracking
+    with tracked(
+        tracking.mode, writer.path, metadata, plain, tracking.project, tracking.entity
+    ) as logger:
+        checkpoint = resume.find(config.resume)
+        job = build(config)
+        give_back_freed_memory()  # pictures and targets were made of other blocks than steps are
+        first_step = 0
+        if checkpoint is not None:
+            first_step = resume.check(checkpoint, job.stylization, config.steps)
+        timer = StepTimer()
+        progress = ProgressBar(str(config.name))
+        earlier = None if checkpoint is None else checkpoint.parent / TERMS
+        terms_log = TermsLog(writer, earlier, first_step)
+        losses = LossLogger(terms_log, logger, config.log_every_n_steps, progress)
+        trainer = Trainer(
+            **config.trainer,
+            max_steps=config.steps,
+            max_epochs=-1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            plugins=[LightningEnvironment()],  # one process: else SLURM's would want to be srun
+            callbacks=[
+                timer,
+                losses,
+                ImageSaver(writer, logger, config.save_every_n_steps, job.alpha, job.images),
+                progress,
+                StopOnSignal(),
+            ],
+        )
+        trainer.fit(job.stylization, itertools.count(), ckpt_path=checkpoint)
+        pastiche = job.stylization.current_image
+        file = writer.image("pastiche.png", pastiche, job.alpha)
+        interrupted = trainer.global_step < config.steps
+        if pastiche.shape != job.stylization.pastiche.shape:
+            _warn_enlarged(job.stylization.pastiche.shape, pastiche.shape)
+        logger.log_image("pastiche", pastiche, trainer.global_step)
+        if job.predict_depth is not None:
+            depth = job.predict_depth(pastiche)
+            writer.image("depth_pastiche.png", depth)
+            logger.log_image("depth_pastiche", depth, trainer.global_step)
+        if config.evaluate:
+            logger.summary(_evaluated(writer.path))
+        summary = {
+            "experiment": config.name,
+            "status": "interrupted" if interrupted else "done",
+            "steps": trainer.global_step,
+            "seconds": round(time.time() - began, 3),
+            "seconds_per_step": timer.seconds_per_step,
+            "startup_seconds": None if timer.first_step is None else timer.first_step - began,
+            "device": str(trainer.strategy.root_device),
+            "size": list(pastiche.shape[-2:]),
+            "total": losses.total,
+            "terms": losses.terms,
+            **_settings(config, plain, job),
+            "versions": versions(),
+            "git_commit": git_commit(),
+        }
+        write_json(writer.path / SUMMARY, summary)
+        logger.summary({**summary, **losses.terms})
+        values = {"total": losses.total, **losses.terms}
+        logger.log_table(metadata.name, pastiche, values)
+    print(f"{'interrupted' if interrupted else 'done'}: {file}", flush=True)
+    if interrupted:
+        raise KeyboardInterrupt
+    if config.optimized_metric is None:
+        return losses.total
+    return tuple(values[name] for name in config.optimized_metric)
+
+
+def _settings(config: Config, plain: dict[str, Any], job: Job) -> dict[str, Any]:
+    """What summary.json says of the settings."""
+    depth_net = str(config.depth_net["_target_"]).rpartition(".")[2]
+    return {
+        "precision": precision(config.precision, config.accelerator),
+        "seed": config.seed,
+        "backbone": str(config.backbone["_target_"]).rpartition(".")[2],
+        "depth_net": None if job.predict_depth is None else depth_net,
+        "found": job.auto_values,
+        "config_hash": config_hash(plain),
+    }
+
+
+def _warn_enlarged(before: Sequence[int], after: Sequence[int]) -> None:
+    sizes = [f"{shape[-1]} x {shape[-2]}" for shape in (before, after)]
+    text = (
+        f"stopped at a smaller size: the pastiche of {sizes[0]} pixels was enlarged to {sizes[1]}"
+    )
+    print(text, file=sys.stderr, flush=True)
+
+
+def _evaluated(path: Path) -> Mapping[str, Any]:
+    """The run's metrics; a run that cannot be evaluated has its pastiche all the same."""
+    from src.metrics.evaluation import JUDGE, DepthEvaluator, measure_run_folder  # few want it
+
+    try:
+        return measure_run_folder(path, DepthEvaluator(JUDGE, depth_network(JUDGE)))
+    except InputError as error:
+        print(f"not measured: {error}", file=sys.stderr, flush=True)
+        return {}
+
+
+def _write_config(cfg: DictConfig, writer: RunWriter) -> None:
+    """config.yaml, with the part of Hydra's own settings that a repeated run needs."""
+    whole = OmegaConf.to_container(cfg, resolve=True)
+    base = OmegaConf.load(CONF / "config.yaml")
+    assert isinstance(whole, dict)
+    assert isinstance(base, DictConfig)
+    whole["hydra"] = OmegaConf.to_container(base.hydra, resolve=False)
+    write_text(writer.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(whole)))

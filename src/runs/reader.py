@@ -1,0 +1,192 @@
+"""Reading run folders, also of runs that failed or were killed. Needs no torch."""
+
+import csv
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import yaml
+
+from src.core.errors import InputError
+
+CHECKPOINT = "last.ckpt"
+CONFIG = "config.yaml"
+FAILED = "FAILED"
+METRICS = "metrics.json"
+PASTICHE = "pastiche.png"
+SUMMARY = "summary.json"
+SWEEP = "multirun.yaml"
+TERMS = "terms.csv"
+
+# Any of these files, or both of these folders, make a folder a run's.
+RUN_FILES = (PASTICHE, SUMMARY, TERMS, FAILED)
+RUN_FOLDERS = ("inputs", "steps")
+T = TypeVar("T")
+# The loader in C: a page of 500 runs would else wait ten seconds for their settings.
+_load_yaml = partial(yaml.load, Loader=yaml.CSafeLoader)
+STATUSES = ("done", "interrupted", "failed", "unfinished", "missing")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, as far as it was written. Files are read on first use."""
+
+    path: Path
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """summary.json; empty where it is missing or broken."""
+        return read_json(self.path / SUMMARY)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """config.yaml without Hydra's own part; empty where it is missing or broken."""
+        config = read_yaml(self.path / CONFIG)
+        return {str(key): value for key, value in config.items() if key != "hydra"}
+
+    @cached_property
+    def terms(self) -> dict[str, list[float]]:
+        """terms.csv by column, `step` among them; a row that was cut off is left out."""
+        numbers = []
+        try:
+            with (self.path / TERMS).open(newline="", encoding="utf-8") as file:
+                head, *rows = csv.reader(file)
+        except (OSError, ValueError, csv.Error):
+            return {}
+        for row in rows:
+            with suppress(ValueError):
+                numbers.append([float(value) for _, value in zip(head, row, strict=True)])
+        return {name: [row[i] for row in numbers] for i, name in enumerate(head)}
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Every number of metrics.json, by its path in it (`style.gram`)."""
+        numbers = flatten(read_json(self.path / METRICS)).items()
+        return {name: float(value) for name, value in numbers if is_number(value)}
+
+    @cached_property
+    def status(self) -> str:
+        """One of STATUSES; "unfinished" where the summary or the result is missing."""
+        if not self.path.is_dir():
+            return "missing"
+        if (self.path / FAILED).exists():
+            return "failed"
+        status = self.summary.get("status")
+        if status not in STATUSES or (status == "done" and self.pastiche is None):
+            return "unfinished"
+        return status
+
+    @cached_property
+    def reason(self) -> str:
+        """Why the run is not done, in one line; empty where it is."""
+        if self.status == "done":
+            return ""
+        if self.status == "missing":
+            return "it was not reached"
+        if self.status == "failed":
+            text = _read(self.path / FAILED, lambda file: file.read().decode(errors="replace"), "")
+            return " ".join(text.split()) or "gave no reason"
+        if self.status == "interrupted":
+            steps = f"{self.summary.get('steps', '?')} of {self.config.get('steps', '?')}"
+            return f"interrupted after {steps} steps"
+        if self.summary.get("status") == "done":
+            return f"{PASTICHE} is missing"
+        if (self.path / SUMMARY).exists():
+            return f"{SUMMARY} is broken: half-written, or not this program's"
+        logged = self.terms.get("step")
+        where = f"after step {logged[-1]:.0f}" if logged else "before its first step"
+        return f"no {SUMMARY}: still running, or ended {where} without a word"
+
+    @cached_property
+    def pastiche(self) -> Path | None:
+        """The result, where there is one."""
+        return path if (path := self.path / PASTICHE).is_file() else None
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """What the command line set for this run, as typed; empty where that is not known."""
+        path = self.path / ".hydra" / "overrides.yaml"
+        return [str(item) for item in _read(path, _load_yaml, list[Any]())]
+
+    @cached_property
+    def inputs(self) -> dict[str, Path]:
+        """The images in inputs/ by name: content, style_<name>, depth, mask_<name>."""
+        kinds = {"content": 0, "style": 1, "depth": 2, "mask": 3}
+        paths = sorted(self.path.glob("inputs/*.png"), key=lambda path: path.stem)
+        paths.sort(key=lambda path: kinds.get(path.stem.partition("_")[0], len(kinds)))
+        return {path.stem: path for path in paths}
+
+    @cached_property
+    def sweep(self) -> Path | None:
+        """The folder of the sweep that the run is a job of."""
+        return self.path.parent if (self.path.parent / SWEEP).is_file() else None
+
+
+def find_runs(folder: Path) -> list[Run]:
+    """The runs in a folder, at any depth, in natural order; an InputError where there are none."""
+    expected = "the folder of a run, of a sweep, or one above them such as outputs"
+    if not folder.is_dir():
+        problem = "which is not a folder" if folder.exists() else "which is not there"
+        raise InputError("FOLDER", f"{folder}, {problem}", expected)
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise InputError("FOLDER", f"{folder}, which cannot be read", expected)
+    runs = []
+    for path, folders, files in os.walk(folder):
+        run = Run(Path(path))
+        # A job that was killed at once left nothing but its number.
+        killed = run.path.name.isdecimal() and run.sweep
+        if killed or set(RUN_FILES) & set(files) or set(RUN_FOLDERS) <= set(folders):
+            runs.append(run)
+            folders.clear()
+        # A sweep keeps earlier attempts at its jobs in a hidden folder.
+        folders[:] = [name for name in folders if not name.startswith(".")]
+    if not runs:
+        raise InputError("FOLDER", f"{folder}, in which no run is", expected)
+    return sorted(runs, key=lambda run: natural(run.path.as_posix()))
+
+
+def natural(text: str) -> list[tuple[int, int | str]]:
+    """A key that sorts `job 10` behind `job 9`."""
+    parts = [part for part in re.split(r"(\d+)", text) if part]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of mappings as one table: `{"a": {"b": 1}}` is `{"a.b": 1}`. Lists stay values."""
+    table: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        table |= flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return table
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping; empty where it is missing or broken."""
+    return _read(path, _load_yaml, {})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object; empty where it is missing or broken."""
+    return _read(path, json.load, {})
+
+
+def _read(path: Path, load: Callable[[BinaryIO], Any], default: T) -> T:
+    """A file's value, if it has the type of the default, else that."""
+    try:
+        with path.open("rb") as file:
+            value = load(file)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return default
+    return value if isinstance(value, type(default)) else default

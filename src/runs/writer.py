@@ -1,0 +1,49 @@
+"""Writing a run's folder: every file in it whole, or not there."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from src.core.images import save_png
+from src.runs.reader import TERMS
+
+
+class RunWriter:
+    """A run's folder (see the README's table of files), created if it is missing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for part in (path, path / "inputs", path / "steps"):
+            part.mkdir(parents=True, exist_ok=True)
+
+    def image(self, name: str, image: Tensor, alpha: Tensor | None = None) -> Path:
+        """Write (1, 3 or 1, H, W) in [0, 1] as `name`, a path below the folder ending in .png."""
+        save_png(image, self.path / name, alpha)
+        return self.path / name
+
+
+class TermsLog:
+    """terms.csv: one row per logged step, `step,total,<term>...`, of the pastiche before that step.
+
+    A resumed run copies from `earlier`, the terms.csv before it, the rows before step `start`.
+    """
+
+    def __init__(self, folder: RunWriter, earlier: Path | None = None, start: int = 0) -> None:
+        self._path = folder.path / TERMS
+        self._rows: list[dict[str, str]] = []
+        if earlier is not None and earlier.is_file():
+            with earlier.open(newline="", encoding="utf-8") as file:
+                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < start]
+        self._path.unlink(missing_ok=True)  # of another run in this folder
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Append a row, total and terms, and hand it to the disk."""
+        row = {"step": str(step)} | {name: repr(value) for name, value in values.items()}
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row), extrasaction="ignore", lineterminator="\n")
+            if file.tell() == 0:
+                writer.writeheader()
+                writer.writerows(self._rows)
+            writer.writerow(row)

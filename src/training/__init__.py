@@ -1,0 +1,1 @@
+"""Training the depth head: the command `python -m src.training FOLDER`."""
