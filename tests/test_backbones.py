@@ -58,9 +58,6 @@ def assert_near(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5 * scale)
 
 
-# torchvision's networks
-
-
 def blank(name: str) -> nn.Sequential:
     """Torchvision's own layers, without values."""
     from torchvision import models
@@ -156,9 +153,6 @@ def test_a_missing_local_file_is_named(build: Callable[..., Backbone], tmp_path:
     assert error.value.key == KEY
 
 
-# Oxford's VGG-19
-
-
 @pytest.fixture(scope="module")
 def quantised() -> dict[str, Tensor]:
     return torch.load(BUNDLED, weights_only=True)
@@ -225,9 +219,6 @@ def test_another_file_is_not_taken_for_oxfords(tmp_path: Path) -> None:
         vgg19(weights=str(tmp_path / "a.pth"))
 
 
-# SqueezeNet with Caffe's weights
-
-
 def keras_squeezenet(path: Path) -> dict[str, np.ndarray]:
     """A file named like the real one, with random weights, (H, W, in, out), by layer."""
     shapes = {"conv1": (3, 3, 3, 64), "conv10": (1, 1, 512, 10)}
@@ -289,9 +280,6 @@ def test_squeezenet_caffe_reads_the_real_file(data: Path) -> None:
     found = parameters(squeezenet_caffe(weights=str(path)))
     assert len(found) == 50
     assert all(tensor.isfinite().all() and tensor.std() > 0 for tensor in found.values())
-
-
-# What all have in common
 
 
 def calls(backbone: Backbone, layers: list[str]) -> Counter[str]:

@@ -147,9 +147,6 @@ def test_a_size_that_it_cannot_look_at_is_refused(folder: Path, size: Any) -> No
     assert str(caught.value) == expected
 
 
-# what it computes
-
-
 @pytest.mark.parametrize("shape", depth_networks.SHAPES)
 def test_any_size_comes_back_at_its_size(net: DepthAnything, shape: tuple[int, ...]) -> None:
     depth_networks.check_size(net, shape)
@@ -175,9 +172,6 @@ def test_its_name_and_fingerprint_say_its_size(net: DepthAnything, folder: Path)
     assert net.name == "Depth Anything V2 at 56 px"
     assert net.fingerprint() == depth_anything_v2(str(folder), size=56).fingerprint()
     assert net.fingerprint() != depth_anything_v2(str(folder), size=70).fingerprint()
-
-
-# its files
 
 
 def changed(folder: Path, to: Path, change: Callable[[dict[str, Tensor]], Any]) -> Path:
@@ -271,9 +265,6 @@ def test_the_yaml_says_what_it_takes(net: DepthAnything, folder: Path) -> None:
     assert found.fingerprint() == net.fingerprint()
     assert set(settings.checksums) == set(FILES)
     assert instantiate(settings, weights=str(folder)).resized_input(518, 518) == (518, 518)
-
-
-# fetching
 
 
 def sha256(folder: Path) -> dict[str, str]:

@@ -139,9 +139,6 @@ def test_aspects() -> None:
             depth_maps.check_aspect(raw(np.ones((height, width))), (480, 640), "depth.path")
 
 
-# Holes
-
-
 def two_planes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A near and a far half, the photo red and blue, and a hole across the border."""
     depth = np.zeros((60, 80), np.float32)

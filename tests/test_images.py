@@ -18,9 +18,6 @@ def checkerboard(height: int, width: int) -> Tensor:
     return ((x + y) % 2).float().expand(1, 3, height, width)
 
 
-# fit
-
-
 @pytest.mark.parametrize(
     ("height", "width", "sides", "expected"),
     [
@@ -55,9 +52,6 @@ def test_fit_refuses_what_is_not_a_number_of_pixels(key: str, side: object) -> N
     assert str(caught.value) == (
         f"{key}: got {side!r}; expected a whole number of pixels, 1 or more"
     )
-
-
-# resize
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (40, 60), (7, 60), (40, 5)])
@@ -119,9 +113,6 @@ def test_resize_passes_gradients() -> None:
     assert (image.grad > 0).all()
 
 
-# to_uint8
-
-
 def test_to_uint8_rounds_and_clips() -> None:
     values = torch.tensor([0, 100.4 / 255, 100.6 / 255, 1, 1.2, -0.3, 254.6 / 255])
     assert to_uint8(values.view(1, 1, 1, 7)).tolist() == [[0, 100, 101, 255, 255, 0, 255]]
@@ -135,9 +126,6 @@ def test_to_uint8_puts_channels_last_and_drops_a_single_one() -> None:
     assert found[1, 2].tolist() == [6, 14, 22]
     assert to_uint8(image[:, :1]).shape == (2, 4)
     assert to_uint8(image[:, :, :1, :1]).shape == (1, 1, 3)
-
-
-# save_png
 
 
 def opened(path: Path) -> tuple[str, np.ndarray]:

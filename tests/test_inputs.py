@@ -55,9 +55,6 @@ def depth(tmp_path: Path) -> Path:
     return tmp_path / "depth.png"
 
 
-# The built-in photo
-
-
 def test_motorcycle() -> None:
     scene = load_scene("motorcycle", size=256)
     check(scene, 173, 256)
@@ -91,9 +88,6 @@ def test_nothing_heavy_is_imported() -> None:
     code = f"import sys, src.inputs; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-
-
-# A picture and a depth file
 
 
 def test_a_picture_and_its_depth_file(photo: Path, depth: Path) -> None:
@@ -222,9 +216,6 @@ def test_a_picture_without_depth(photo: Path) -> None:
     assert_refused("content", "whose depth", path=photo)
 
 
-# Names
-
-
 def test_unknown_names_list_what_there_is(tmp_path: Path) -> None:
     assert_refused("content", "'motorcylce'", "motorcycle, perhaps", path="motorcylce")
     assert_refused("style", "swirls, perhaps", load=load_style, path="swirl")
@@ -250,9 +241,6 @@ def test_a_style_from_a_file_and_wrong_sides(photo: Path) -> None:
     assert_refused("style", "folder", load=load_style, path=photo.parent)
     assert_refused("size", "-3", path="motorcycle", size=-3)
     assert_refused("short_side", "0", load=load_style, path="swirls", short_side=0)
-
-
-# Classics. No test asks the internet.
 
 
 @pytest.fixture
@@ -290,9 +278,6 @@ def test_a_kept_classic_needs_no_network(kept: Path, monkeypatch: pytest.MonkeyP
     assert_refused("style", "the_scream", load=load_style, path="the_scream")
 
 
-# Folders
-
-
 def test_pictures_with_their_depth(tmp_path: Path) -> None:
     pairs = {
         "a": ("a.jpg", "a.png"),
@@ -311,9 +296,6 @@ def test_pictures_with_their_depth(tmp_path: Path) -> None:
         assert found[name] == tuple(tmp_path / file for file in files)
     assert [path.name for path in pictures_in(tmp_path / "rgb")] == ["d.png"]
     assert ".hidden.png" not in [path.name for path in pictures_in(tmp_path)]
-
-
-# The commands
 
 
 @pytest.mark.usefixtures("kept")

@@ -33,9 +33,6 @@ def rand_mask(*shape: int) -> Tensor:
     return torch.rand(shape, dtype=torch.float64)
 
 
-# Content
-
-
 def test_content_loss_by_hand() -> None:
     features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     mask = torch.tensor([[[[1.0, 0.5], [0.0, 1.0]]]])
@@ -49,9 +46,6 @@ def test_content_loss_with_a_mask_of_ones_is_that_without_bit_for_bit() -> None:
     features, target = rand(1, 3, 7, 5).float(), rand(1, 3, 7, 5).float()
     masked = content_loss(features, target, torch.ones(1, 1, 7, 5))
     assert torch.equal(masked, content_loss(features, target))
-
-
-# Gram
 
 
 def test_gram_by_hand() -> None:
@@ -189,9 +183,6 @@ def test_gram_names_an_unknown_normalizer_and_the_known_ones() -> None:
         gram_matrix(rand(1, 2, 3, 3), None, "mean")
 
 
-# Half precision
-
-
 @half_precisions
 def test_half_precision_features_give_finite_float32_losses(dtype: torch.dtype) -> None:
     # Squares of 300 and more are beyond float16, and so is a sum of them.
@@ -243,9 +234,6 @@ def test_half_precision_features_get_gradients_of_their_own_type() -> None:
     assert features.grad.isfinite().all()
 
 
-# Style
-
-
 def test_style_loss_by_hand() -> None:
     gram = torch.tensor([[[1.0, 2.0], [2.0, 5.0]]])
     assert style_loss(gram, torch.zeros(1, 2, 2)).item() == 2.125  # 34 / (4 * 4)
@@ -267,18 +255,12 @@ def test_style_loss_of_tiled_pictures_is_zero() -> None:
     assert style_loss(gram, tiled).item() == pytest.approx(0, abs=1e-25)
 
 
-# Total variation
-
-
 def test_total_variation_by_hand() -> None:
     image = torch.tensor([[[[0.0, 1.0], [3.0, 7.0]]]])
     assert total_variation(image).item() == 9 + 36 + 1 + 16
     across = torch.tensor([[[[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]]])
     assert total_variation(across).item() == 4
     assert total_variation(across.mT).item() == 4
-
-
-# Depth
 
 
 def test_depth_loss_by_hand() -> None:
@@ -341,9 +323,6 @@ def test_a_constant_prediction_explains_nothing_and_has_a_finite_gradient(
     assert predicted.grad.abs().max() < 1e6
     if loss is aligned_depth_loss:
         assert value.item() == pytest.approx(1)
-
-
-# All of them
 
 
 def with_target(loss: Callable[..., Tensor], *others: Tensor) -> Callable[[Tensor], Tensor]:

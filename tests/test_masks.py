@@ -40,9 +40,6 @@ def assert_values(mask: Tensor, *values: float) -> None:
     assert mask.flatten().tolist() == pytest.approx(values, abs=1e-12)
 
 
-# The functions
-
-
 def test_linear_by_hand() -> None:
     assert_values(linear(depth(0, 0.25, 1)), 0, 0.25, 1)
     assert_values(linear(depth(0, 0.5, 1), low=0.8, high=1.0), 0.8, 0.9, 1)  # paper, 3.2
@@ -111,9 +108,6 @@ def test_soft_masks_have_the_gradient_of_their_value(function: Callable[..., Ten
     assert torch.autograd.gradcheck(function, rand(1, 1, 3, 4).requires_grad_())
 
 
-# The automatic border
-
-
 def two_clusters(near: float, far: float) -> tuple[Tensor, Tensor]:
     """A third of the picture near, the rest far, spread by a tenth either way; all valid."""
     d = torch.full((1, 1, 30, 40), far)
@@ -157,9 +151,6 @@ def test_auto_threshold_of_a_flat_depth_is_that_depth() -> None:
     assert otsu_threshold(d, torch.ones_like(d, dtype=torch.bool)) == 0.25
 
 
-# Shares
-
-
 def three_masks() -> dict[str, Tensor]:
     return {
         "near": sigmoid(ramp(), center=0.3, invert=True),
@@ -195,9 +186,6 @@ def test_a_single_mask_is_no_share() -> None:
     found = normalize_masks({"main": mask})
     assert list(found) == ["main"]
     assert torch.equal(found["main"], mask)
-
-
-# At a layer's size
 
 
 def test_downsample_mask_by_hand() -> None:

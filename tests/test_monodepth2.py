@@ -64,9 +64,6 @@ def at(values: Tensor, channels: list[int]) -> list[float]:
     return [values[0, c, y, x].item() for c, (y, x) in zip(channels, POINTS, strict=True)]
 
 
-# what it computes
-
-
 def test_disparity_and_its_gradient_are_those_of_the_authors_code(net: Monodepth2) -> None:
     image = picture(64, 96).requires_grad_()
     found = Monodepth2(net.module, 64, 96).disparity(image, {})
@@ -129,9 +126,6 @@ def test_moving_takes_everything_along(net: Monodepth2) -> None:
     assert found.shape == (1, 1, 50, 60)
 
 
-# the authors' files
-
-
 @pytest.fixture(scope="module")
 def state() -> dict[str, Any]:
     """The tensors and numbers of both files; tests change copies."""
@@ -192,9 +186,6 @@ def test_the_encoder_alone_is_refused(folder: Path, tmp_path: Path) -> None:
     text = "weights of another network: 22 missing (decoder.0.conv.conv.weight"
     assert text in refusal(monodepth2, tmp_path)
     assert "cannot be read" in refusal(monodepth2, tmp_path / "encoder.pth")
-
-
-# fetching
 
 
 def md5(path: Path) -> str:

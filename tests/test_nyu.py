@@ -150,9 +150,6 @@ def test_a_truncated_file(mat: Path) -> None:
     assert_refused("content", mat, 0, "cannot be read")
 
 
-# The set by name: `nyu:0123`
-
-
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of this test's own."""

@@ -178,9 +178,6 @@ def test_moving_moves_every_target() -> None:
         assert [t.device.type for t in found] == ["meta"] * count
 
 
-# Style distances
-
-
 @dataclass(frozen=True)
 class MeanDistance(StyleDistance):
     """Another distance: two methods."""
@@ -213,9 +210,6 @@ def test_targets_are_computed_once_for_equal_distances(backbone: Backbone) -> No
     )
     assert first is second
     assert other is not first
-
-
-# Depth
 
 
 @pytest.mark.parametrize("gradient", [0.0, 0.5])

