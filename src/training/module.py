@@ -70,7 +70,7 @@ class HeadTraining(LightningModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """The batches of this epoch."""
         batches = self._source.epoch(self.trainer.current_epoch)
-        # A list would be taken for several loaders.
+        # A list would be taken for several loaders; as a data set it has all that one needs.
         return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
