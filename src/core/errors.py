@@ -1,6 +1,7 @@
 """The one kind of error that a user's input can cause."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -12,12 +13,20 @@ class InputError(ValueError):
     """
 
     def __init__(self, key: str, got: str, expected: str) -> None:
-        super().__init__(f"{key}: got {got}; expected {expected}")
+        super().__init__(printable(f"{key}: got {got}; expected {expected}"))
         self.key, self.got, self.expected = key, got, expected
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
         """How it travels between the processes of a sweep."""
         return type(self), (self.key, self.got, self.expected)
+
+
+def printable(text: str) -> str:
+    """A text without control characters and halves of surrogate pairs: \ufffd in their place.
+
+    In names and texts of others they could steer the terminal, or not be written as UTF-8.
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

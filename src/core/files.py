@@ -1,17 +1,31 @@
 """Files: written whole or not at all, fetched once and checked, told from later ones."""
 
+import errno
 import json
 import os
+import secrets
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+STALE = 3600.0  # s; no file takes as long to write, so the writer of an older part was killed
 
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the place of `path` when the block ends, unless it raises."""
-    part = path.with_name(f".{path.name}.part")
+    """A path to write to that takes the place of `path` when the block ends, unless it raises.
+
+    It is a new file of a name that cannot be guessed, so no link in the folder is followed.
+    """
+    for left in path.parent.glob(f".*.{'[0-9a-f]' * 8}.part"):
+        with suppress(OSError):
+            if time.time() - left.lstat().st_mtime > STALE:
+                left.unlink()
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part.touch(exist_ok=False)
     try:
         yield part
         os.replace(part, path)
@@ -28,6 +42,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON with a newline at the end, whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes; an OSError for anything else.
+
+    A pipe would keep the reader waiting for ever, and a device has no end.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
+    return content
 
 
 class DownloadError(OSError):

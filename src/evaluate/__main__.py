@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from src.core.errors import InputError
+from src.core.errors import InputError, printable
 from src.core.files import write_text
 from src.core.memory import keep_freed_memory
 from src.evaluate import comparison
@@ -59,7 +59,8 @@ def evaluate(options: argparse.Namespace, screen: Console) -> int:
         table = comparison.runs_table(run_names(measured), values)
         screen.print(table.on_screen(comparison.caption(values)))
     for path, why in problems.items():
-        screen.print(f"left out: {path}: {why}", markup=False, highlight=False, soft_wrap=True)
+        line = printable(f"left out: {path}: {why}")
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
     if not measured:
         print(f"error: none of {len(runs)} runs could be measured", file=sys.stderr)
         return 1
@@ -91,7 +92,7 @@ def _compare(
     if any(differences.values()):
         title = f"Differences to {first}, of runs whose other swept keys agree:"
         table = comparison.summary_table(differences, groups)
-        screen.print(title, table.on_screen(), sep="\n", highlight=False)
+        screen.print(title, table.on_screen(), sep="\n", markup=False, highlight=False)
         text += f"\n{title}\n\n{table.markdown()}"
     screen.print(note, highlight=False)
     write_text(report.with_suffix(".md"), text)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich.table import Table as ScreenTable
+from rich.text import Text
 
 from src.core.errors import InputError
 from src.pipeline.config import did_you_mean
@@ -119,9 +120,9 @@ class Table(NamedTuple):
         """For rich's console; a caption is put below."""
         table = ScreenTable(caption=caption or None)
         for i, title in enumerate(self.head):
-            table.add_column(title, min_width=0 if i else NAME_WIDTH)
+            table.add_column(Text(title), min_width=0 if i else NAME_WIDTH)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # in names `[x]` is no markup
         return table
 
     def markdown(self) -> str:

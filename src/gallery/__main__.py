@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from src.core.errors import InputError
+from src.core.errors import InputError, printable
 from src.gallery.page import write_gallery
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"done: {page}")
+    print(printable(f"done: {page}"))
     return 0
 
 

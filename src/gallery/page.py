@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,7 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
-from src.core.errors import InputError
+from src.core.errors import InputError, printable
 from src.core.files import write_text
 from src.gallery.table import Table, best, command, commands, in_order, make_table, sample, title
 from src.gallery.thumbnails import Pictures, make_thumbnails
@@ -31,12 +30,17 @@ def write_gallery(folder: Path) -> Path:
     """Write `folder`/index.html for all runs in it, and return its path.
 
     Raises:
-        InputError: no such folder, no run in it, no run with a picture, or it cannot be written.
+        InputError: no such folder, no run in it, no run with a picture, or it cannot be written,
+            or a folder to write to is a link.
     """
     runs = find_runs(folder)
     page, beside = folder / "index.html", folder / "gallery"
+    thumbnails = beside / "thumbnails"
+    for place in (beside, thumbnails):
+        if place.is_symlink():
+            raise InputError("FOLDER", f"{place}, a link", "a folder of the page's own, or none")
     try:
-        pictures = make_thumbnails([run.pastiche for run in runs], beside / "thumbnails", folder)
+        pictures = make_thumbnails([run.pastiche for run in runs], thumbnails, folder)
         if not any(pictures):
             reason = next((run.reason for run in runs if run.reason), f"no readable {PASTICHE}")
             got = f"{folder}, whose {_count(runs)} left no picture (the first: {reason})"
@@ -44,10 +48,10 @@ def write_gallery(folder: Path) -> Path:
         write_text(beside / "charts.js", f"const CHARTS = {_json(charts(runs, pictures))};\n")
         write_text(beside / "plotly.min.js", get_plotlyjs())
         for name in ("gallery.css", *SCRIPTS):
-            shutil.copyfile(HERE / name, beside / name)
+            write_text(beside / name, (HERE / name).read_text(encoding="utf-8"))
         write_text(page, render(folder, runs, pictures))
     except OSError as error:
-        where = f"{error.filename or folder} ({error.strerror or error})"
+        where = f"{error.filename2 or error.filename or folder} ({error.strerror or error})"
         raise InputError("FOLDER", where, "a folder that can be written, with room") from error
     return page
 
@@ -89,6 +93,8 @@ def _data(folder: Path, runs: Sequence[Run], table: Table, pictures: Pictures) -
         status, reason = run.status, run.reason
         if status == "done" and picture is None:
             status, reason = "unfinished", f"{PASTICHE} cannot be read as a picture"
+        elif status == "done" and run.links:
+            status, reason = "unfinished", f"links out of the folder: {', '.join(run.links)}"
         cells.append(
             {
                 "name": _name(run, folder),
@@ -130,8 +136,7 @@ def _defaults(names: Sequence[str], table: Table) -> list[str]:
 
 def _name(run: Run, folder: Path) -> str:
     path = run.path.relative_to(folder)
-    name = path.as_posix() if path.parts else folder.resolve().name
-    return os.fsencode(name).decode("utf-8", "replace")  # names on disk need not be UTF-8
+    return printable(path.as_posix() if path.parts else folder.resolve().name)
 
 
 def _url(path: Path, folder: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from src.core.errors import printable
 from src.runs.comparison import Value, settings, swept_keys, varied
 from src.runs.quantities import NEITHER, TIMES, quantity
 from src.runs.reader import SWEEP, Run, flatten, is_number, natural, read_yaml
@@ -119,7 +120,7 @@ def title(runs: Sequence[Run], folder: Path) -> str:
     names = [name for name, _ in counts.most_common()]
     if len(names) > 3:
         names = [*names[:3], f"{len(names) - 3} more"]
-    return ", ".join(names) or folder.resolve().name
+    return ", ".join(names) or printable(folder.resolve().name)
 
 
 def in_order(values: Sequence[Value | None]) -> list[Value | None]:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,7 +39,7 @@ def make_thumbnails(pictures: Sequence[Path | None], folder: Path, root: Path) -
         copies = list(threads.map(lambda picture: _thumbnail(picture, folder, root), pictures))
     current = {copy.path.stem for copy in copies if copy}
     for file in folder.glob("*.webp"):
-        if file.name.partition(".")[0] not in current:
+        if file.name.partition(".")[0] not in current and not file.is_dir():
             file.unlink()
     return copies
 
@@ -49,18 +50,19 @@ def _thumbnail(picture: Path | None, folder: Path, root: Path) -> Thumbnail | No
     try:
         facts = picture.stat()
         name = f"{picture.relative_to(root).as_posix()} {facts.st_mtime_ns} {facts.st_size}"
-        path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:20]}.webp"
+        path = folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:20]}.webp"
         icon = path.with_suffix(".icon.webp")
         with Image.open(picture) as image:
             width, height = image.size
-            if not (path.exists() and icon.exists()):
+            # A link could be to what the page is not to give away.
+            if not all(os.path.isfile(f) and not os.path.islink(f) for f in (path, icon)):
                 small = image.convert("RGBA" if "A" in image.getbands() else "RGB")
                 small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
                 square = ImageOps.fit(small, (ICON, ICON))
                 for copy, file, quality in ((square, icon, 60), (small, path, 82)):
                     with replace_whole(file) as part:
                         copy.save(part, "WEBP", quality=quality, method=2)
-    except (OSError, ValueError, SyntaxError):  # Pillow's ways of saying that a PNG is broken
+    except Exception:  # for a broken PNG, or one that is too large, Pillow has many
         return None
     code = base64.b64encode(icon.read_bytes()).decode()
     return Thumbnail(path, f"data:image/webp;base64,{code}", width, height)

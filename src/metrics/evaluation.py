@@ -17,6 +17,7 @@ from src.core.images import resize
 from src.depth_nets import DepthNet
 from src.metrics.measurer import LAYERS, GroundTruthDepth, Measurer
 from src.metrics.run_pictures import ground_truth_depth, naive_partner, naive_runs, pictures_of
+from src.runs.quantities import columns
 from src.runs.reader import METRICS, Run, flatten, read_json
 
 JUDGE = "vgg_head"  # the default: the one that needs no download
@@ -82,8 +83,8 @@ class Evaluation:
         for run in track(left, "measuring", console=self.screen, transient=True):
             try:
                 rows[run.path] = self._measure(run, naive)
-            except (InputError, OSError) as error:
-                problems[run.path] = str(error)
+            except Exception as error:  # whatever is in a stranger's run, the others are measured
+                problems[run.path] = str(error) or type(error).__name__
         return rows, problems
 
     def _measure(self, run: Run, naive: Mapping[str, Run]) -> dict[str, Any]:
@@ -110,7 +111,10 @@ class Evaluation:
 
     def controls(self, run: Run) -> dict[str, dict[str, float]]:
         """Content and first style image as if they were pastiches, by the names in `CONTROLS`."""
-        pictures = pictures_of(run, self._ground_truth_of(run))
+        try:
+            pictures = pictures_of(run, self._ground_truth_of(run))
+        except InputError:  # what is in its metrics.json was measured before
+            return {}
         content, style = pictures.content, next(iter(pictures.styles.values()))
         images = content, resize(style, *content.shape[-2:])
         return {
@@ -153,7 +157,8 @@ def _target(keys: Mapping[str, Any], group: str) -> str:
 def is_measured(run: Run, depth: DepthEvaluator) -> bool:
     """Whether a run has metrics newer than its pastiche, of this version and by this judge."""
     known = read_json(run.path / METRICS)
-    if run.pastiche is None or not known:
+    numbers = [known[name] for name in columns() if name in known]
+    if run.pastiche is None or not known or not all(isinstance(x, int | float) for x in numbers):
         return False
     newer = (run.path / METRICS).stat().st_mtime >= run.pastiche.stat().st_mtime
     return newer and known.items() >= {"version": VERSION, **depth.entries()}.items()
