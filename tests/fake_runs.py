@@ -1,7 +1,9 @@
 """Folders as runs leave them, made in no time: for tests of what reads them."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,51 @@ def fake_sweep(path: Path, **keys: list[Any]) -> Path:
     text = yaml.safe_dump({"hydra": {"overrides": {"task": task}, "sweeper": {"params": None}}})
     (path / "multirun.yaml").write_text(text)
     return path
+
+
+_LAUGHS = [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghij")]
+_MERGES = [f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}" for a, b in pairwise("abcdefghij")]
+HOSTILE = {
+    "config.yaml": [
+        *("a: &a [*a]", "\n".join(["a: &a [x]", *_LAUGHS]), "\n".join(["a: &a {x: 1}", *_MERGES])),
+        *("[" * 100_000, "{a: " * 100_000, "- " * 100_000, "? " * 100_000, f"a: 1{':1' * 120_000}"),
+        *("styles: abc", "styles: {a: b}", "loss: 3", "depth: x", "size: x\nname: {}", "- 1"),
+        *("1: 2\nnull: .nan\n2020-01-01: 2020-01-01\n[1]: 2", "? {a: b}\n: c", "a: !!set {x}"),
+        *(f"seed: {'9' * 400}", f"seed: {'9' * 5000}", f"seed: 0x{'f' * 4000}", f"a: {'9' * 4090}"),
+        *("a: !!int ''", "a: !!timestamp x", "a: !!bool x", 'name: "\\e[31m"', "\ufeffa: b", "\0"),
+    ],
+    "summary.json": [
+        *("[" * 100_000, '{"a":' * 100_000, "1", '{"status": ["done"]}', '{"status": {}}'),
+        *(f'{{"status": "done", "total": {"9" * digits}}}' for digits in (400, 5000)),
+        *('{"status": "done", "terms": [1]}', '{"status": "done", "experiment": {"a": [NaN]}}'),
+        *('{"status": "done", "experiment": "\\ud800\\u001b"}', '{"status": "interrupted"}'),
+        f'{{"status": "done", "terms": {json.dumps({f"t{i}": 1 for i in range(9000)})}}}',
+    ],
+    "terms.csv": [
+        *("step,step,a\n0,1,2", "step,a\n0,\0\0", f"step,a\n0,{'1' * 200_000}", "step\ninf\nnan"),
+        *("\x1b,\ud800\n0,1", "," * 100_000, "a\n1e999", "step,a\n0,1\n" + "1" * 2**24),
+    ],
+    "metrics.json": ["[1]", '{"ssim": "high"}', '{"ssim": [1]}', '{"toString": 1, "": 2}'],
+    "FAILED": ["", "\x1b]0;owned\x07\x9b2J\n\ud800", "x" * 300_000],
+    ".hydra/overrides.yaml": ["- {a: 1}\n- [x]\n- null\n- 3\n- =", "a: b", "- +a@=\n- '~'"],
+    "inputs/content.png": ["not a picture"],
+}
+
+
+def hostile_runs(folder: Path) -> list[str]:
+    """Runs that each have one file as no run of this program has it; their names."""
+    names = []
+    for file, contents in ({"pastiche.png": []} | HOSTILE).items():
+        for i, content in enumerate([*contents, "pipe", "/dev/zero"]):
+            names.append(f"{i} {file.replace('/', ' ')}")
+            path = fake_run(folder / names[-1], overrides=["size=9"], metrics={"ssim": 1}) / file
+            path.unlink(missing_ok=True)
+            if content == "pipe":
+                os.mkfifo(path)
+            elif content == "/dev/zero":
+                path.symlink_to(content)
+            else:
+                path.write_text(content, encoding="utf-8", errors="surrogatepass")
+    names.append("huge")
+    Image.new("1", (14_000, 14_000)).save(fake_run(folder / "huge") / "pastiche.png")
+    return names

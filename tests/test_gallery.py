@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from src.gallery.page import SCRIPTS, write_gallery
 from src.gallery.table import best, choose_axes, final_numbers, in_order, make_table, sample
 from src.runs.comparison import settings, swept_keys, varied
 from src.runs.reader import Run, find_runs
-from tests.fake_runs import fake_run, fake_sweep
+from tests.fake_runs import fake_run, fake_sweep, hostile_runs
 
 NASTY = """</script><script>alert(1)</script> "quoted" 'and' <b>&amp; ünï"""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -200,14 +201,81 @@ def test_failed_and_cut_off_runs_are_listed_with_their_reason(sweep: Path) -> No
 
 def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     name = NASTY.replace("/", "∕")  # the one character that a folder's name cannot have
-    fake_run(tmp_path / name, {"style": f"/paintings/{NASTY}.png"})
+    settings = {"style": f"/paintings/{NASTY}.png", "name": NASTY, NASTY: 1}
+    nasty = fake_run(
+        tmp_path / name, settings, {NASTY: 1}, metrics={NASTY: 1}, overrides=[f"a={NASTY}; $(id)"]
+    )
+    Image.new("RGB", (8, 8)).save(nasty / "inputs" / f"style_{name}.png")
     fake_run(tmp_path / "b", {"style": "swirls"})
+    (fake_run(tmp_path / "javascript:c") / "FAILED").write_text(NASTY)
     page = write_gallery(tmp_path)
-    assert "<script>alert" not in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "<b>&" not in text
+    urls = [run["picture"] for run in data_of(page)["runs"]]
+    assert not any(":" in url for url in urls)
+    command = data_of(page)["runs"][0]["command"]
+    assert shlex.split(command)[-1] == f"a={NASTY}; $(id)"
     runs = data_of(page)["runs"]
     assert NASTY in runs[0]["keys"]["style (setting)"]
     assert runs[0]["name"] == name
     assert (page.parent / "gallery" / "charts.js").read_text().count("\n") == 1
+
+
+def test_no_run_can_end_the_page(tmp_path: Path) -> None:
+    names = hostile_runs(tmp_path)
+    fake_run(tmp_path / "good")
+    page = write_gallery(tmp_path)
+    runs = {run["name"]: run for run in data_of(page)["runs"]}
+    assert set(runs) == {*names, "good"}
+    assert (runs["good"]["status"], runs["good"]["reason"]) == ("done", "")
+    for name, reason in {
+        "0 config.yaml": "cannot be read: config.yaml",
+        "1 pastiche.png": "pastiche.png is a link out of the folder",
+        "1 FAILED": "\ufffd]0;owned\ufffd\ufffd2J \ufffd\ufffd\ufffd",
+        "2 inputs content.png": "cannot be read: content.png",
+        "huge": "pastiche.png cannot be read as a picture",
+    }.items():
+        assert (runs[name]["status"] != "done", runs[name]["reason"]) == (True, reason)
+    assert "an integer out of range" in data_of(page)["keys"]["seed"]
+    assert not re.search(r"[\x00-\x09\x1b]", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("place", ["gallery", "gallery/thumbnails"])
+def test_a_page_is_not_written_through_links(tmp_path: Path, sweep: Path, place: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.webp").touch()
+    (sweep / place).parent.mkdir(exist_ok=True)
+    (sweep / place).symlink_to(elsewhere)
+    with pytest.raises(InputError, match=f"FOLDER: got .*{place}, a link; expected"):
+        write_gallery(sweep)
+    assert [path.name for path in elsewhere.iterdir()] == ["mine.webp"]
+
+
+def test_what_is_linked_from_elsewhere_is_not_given_away(tmp_path: Path, sweep: Path) -> None:
+    secret = fake_run(tmp_path / "secret", {"size": "secret"}, colour=(1, 2, 3))
+    (secret / "FAILED").write_text("secret")
+    page = write_gallery(sweep)
+    thumbnail = page.parent / data_of(page)["runs"][4]["thumbnail"]
+    icon = thumbnail.with_suffix(".icon.webp")
+    for i, name in enumerate(("config.yaml", "FAILED", "pastiche.png", "inputs")):
+        if (path := sweep / str(i) / name).is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        path.symlink_to(secret / name)
+    inside = sweep / "5" / "pastiche.png"
+    inside.unlink()
+    inside.symlink_to(sweep / "4" / "pastiche.png")
+    for path in (thumbnail, icon, page, sweep / "gallery" / "gallery.css"):
+        path.unlink()
+        path.symlink_to(secret / "FAILED")
+    runs = data_of(write_gallery(sweep))["runs"]
+    assert not any(path.is_symlink() for path in (thumbnail, icon, page))
+    assert "secret" not in json.dumps(runs)
+    assert [bool(run["picture"]) for run in runs] == [True, True, False, True, True, True]
+    assert runs[3]["inputs"] == {}
+    assert (secret / "FAILED").read_text() == "secret"
 
 
 def test_thumbnails_are_kept_until_the_picture_changes(sweep: Path) -> None:

@@ -8,10 +8,19 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 STALE = 3600.0  # s; no file takes as long to write, so the writer of an older part was killed
+
+
+@cache  # once per folder: the page's has a thousand files
+def _remove_stale_parts(folder: Path) -> None:
+    for part in folder.glob(f".*.{'[0-9a-f]' * 8}.part"):
+        with suppress(OSError):
+            if time.time() - part.lstat().st_mtime > STALE:
+                part.unlink()
 
 
 @contextmanager
@@ -20,10 +29,7 @@ def replace_whole(path: Path) -> Iterator[Path]:
 
     It is a new file of a name that cannot be guessed, so no link in the folder is followed.
     """
-    for left in path.parent.glob(f".*.{'[0-9a-f]' * 8}.part"):
-        with suppress(OSError):
-            if time.time() - left.lstat().st_mtime > STALE:
-                left.unlink()
+    _remove_stale_parts(path.parent)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     part.touch(exist_ok=False)
     try:

@@ -93,8 +93,8 @@ def _data(folder: Path, runs: Sequence[Run], table: Table, pictures: Pictures) -
         status, reason = run.status, run.reason
         if status == "done" and picture is None:
             status, reason = "unfinished", f"{PASTICHE} cannot be read as a picture"
-        elif status == "done" and run.links:
-            status, reason = "unfinished", f"links out of the folder: {', '.join(run.links)}"
+        elif status == "done" and run.unreadable:
+            status, reason = "unfinished", f"cannot be read: {', '.join(run.unreadable)}"
         cells.append(
             {
                 "name": _name(run, folder),

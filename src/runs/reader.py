@@ -138,10 +138,12 @@ class Run:
         return {path.stem: path for path in paths}
 
     @cached_property
-    def links(self) -> list[str]:
-        """The images in inputs/ that are left out, for they are links out of the folder."""
-        paths = self.path.glob("inputs/*.png")
-        return sorted(printable(path.name) for path in paths if not self._holds(path))
+    def unreadable(self) -> list[str]:
+        """The files that are left out: broken, too large, or links out of the folder."""
+        read = {CONFIG: self.config, TERMS: self.terms, METRICS: self.metrics}
+        files = [name for name in read if not read[name] and os.path.lexists(self.path / name)]
+        images = sorted(path.name for path in self.path.glob("inputs/*.png"))
+        return files + [printable(name) for name in images if name[:-4] not in self.inputs]
 
     @cached_property
     def sweep(self) -> Path | None:
