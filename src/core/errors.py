@@ -1,7 +1,14 @@
 """The one kind of error that a user's input can cause."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+
+def printable(text: str) -> str:
+    """A text without what is no character (lone surrogates), or moves a terminal's cursor."""
+    text = text.encode(errors="replace").decode()
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "?", text)
 
 
 class InputError(ValueError):
@@ -12,7 +19,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, key: str, got: str, expected: str) -> None:
-        super().__init__(f"{key}: got {got}; expected {expected}")
+        super().__init__(printable(f"{key}: got {got}; expected {expected}"))
         self.key, self.got, self.expected = key, got, expected
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:

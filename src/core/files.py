@@ -2,16 +2,37 @@
 
 import json
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+MOST_DECODED = 2**29  # bytes: what Pillow, too, takes at most for an RGB picture
+
+
+def check_decoded_size(size: int) -> None:
+    """Refuse by a ValueError, before it is made room for, what declares to be so many bytes."""
+    if size > MOST_DECODED:
+        raise ValueError(f"{size / 1e6:,.0f} MB when decoded, more than {MOST_DECODED / 1e6:.0f}")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """A file's bytes; an OSError where it is a link, a pipe or a device, or of more than `most`."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            raise OSError(f"no regular file of at most {most:,} bytes")
+        return file.read(most)
+
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
     """A path to write to that takes the place of `path` when the block ends, unless it raises."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # never through a link
     try:
         yield part
         os.replace(part, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from src.core.errors import InputError
+from src.core.errors import InputError, printable
 from src.core.files import write_text
 from src.core.memory import keep_freed_memory
 from src.evaluate import comparison
@@ -59,7 +59,9 @@ def evaluate(options: argparse.Namespace, screen: Console) -> int:
         table = comparison.runs_table(run_names(measured), values)
         screen.print(table.on_screen(comparison.caption(values)))
     for path, why in problems.items():
-        screen.print(f"left out: {path}: {why}", markup=False, highlight=False, soft_wrap=True)
+        screen.print(
+            printable(f"left out: {path}: {why}"), markup=False, highlight=False, soft_wrap=True
+        )
     if not measured:
         print(f"error: none of {len(runs)} runs could be measured", file=sys.stderr)
         return 1

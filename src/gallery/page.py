@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,7 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
-from src.core.errors import InputError
+from src.core.errors import InputError, printable
 from src.core.files import write_text
 from src.gallery.table import Table, best, command, commands, in_order, make_table, sample, title
 from src.gallery.thumbnails import Pictures, make_thumbnails
@@ -35,6 +34,9 @@ def write_gallery(folder: Path) -> Path:
     """
     runs = find_runs(folder)
     page, beside = folder / "index.html", folder / "gallery"
+    for own in (beside, beside / "thumbnails"):
+        if own.is_symlink():
+            raise InputError("FOLDER", f"{own}, a link", "a folder of the page's own in its place")
     try:
         pictures = make_thumbnails([run.pastiche for run in runs], beside / "thumbnails", folder)
         if not any(pictures):
@@ -44,7 +46,7 @@ def write_gallery(folder: Path) -> Path:
         write_text(beside / "charts.js", f"const CHARTS = {_json(charts(runs, pictures))};\n")
         write_text(beside / "plotly.min.js", get_plotlyjs())
         for name in ("gallery.css", *SCRIPTS):
-            shutil.copyfile(HERE / name, beside / name)
+            write_text(beside / name, (HERE / name).read_text(encoding="utf-8"))
         write_text(page, render(folder, runs, pictures))
     except OSError as error:
         where = f"{error.filename or folder} ({error.strerror or error})"
@@ -131,7 +133,7 @@ def _defaults(names: Sequence[str], table: Table) -> list[str]:
 def _name(run: Run, folder: Path) -> str:
     path = run.path.relative_to(folder)
     name = path.as_posix() if path.parts else folder.resolve().name
-    return os.fsencode(name).decode("utf-8", "replace")  # names on disk need not be UTF-8
+    return printable(os.fsencode(name).decode("utf-8", "replace"))  # names need not be UTF-8
 
 
 def _url(path: Path, folder: Path) -> str:

@@ -82,8 +82,9 @@ class Evaluation:
         for run in track(left, "measuring", console=self.screen, transient=True):
             try:
                 rows[run.path] = self._measure(run, naive)
-            except (InputError, OSError) as error:
-                problems[run.path] = str(error)
+            except Exception as error:  # of one run, whose files may hold anything
+                known = isinstance(error, InputError | OSError)
+                problems[run.path] = str(error) if known else f"{type(error).__name__}: {error}"
         return rows, problems
 
     def _measure(self, run: Run, naive: Mapping[str, Run]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What is measured of a run, read from disk: its pictures, measured depth, naive partner."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from src.core.images import load_png
 from src.inputs import load_scene
 from src.metrics.measurer import GroundTruthDepth, Pictures
 from src.runs.identity import DEFAULT_SIZE, NON_RESULT_KEYS
-from src.runs.reader import Run
+from src.runs.reader import Run, flatten
 
 
 def pictures_of(run: Run, ground_truth: GroundTruthDepth | None = None) -> Pictures:
@@ -52,7 +53,7 @@ def _read_picture(file: Path) -> Tensor:
     """A picture that a run wrote, (1, 3 or 1, H, W) in [0, 1]; InputError where it is broken."""
     try:
         image = load_png(file)
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a broken PNG
+    except Exception as error:  # Pillow has many ways of saying that a PNG is broken
         got = "a file that cannot be read"
         raise InputError(str(file), got, "a picture that a run wrote") from error
     return image[:, :3] if image.shape[1] >= 3 else image[:, :1]
@@ -64,8 +65,8 @@ def ground_truth_depth(config: Mapping[str, Any]) -> GroundTruthDepth | None:
     It is read from where the run had it: a run writes its depth with the holes filled and in 8
     bits, which is no measurement any more.
     """
-    depth = config.get("depth") or {}
-    if depth.get("source") == "estimate":
+    depth = config.get("depth")
+    if not isinstance(depth, Mapping) or depth.get("source") == "estimate":
         return None
     size, short_side = config.get("size"), config.get("short_side")
     names = ("source", "path", "kind", "scale", "preset")
@@ -90,12 +91,9 @@ def ground_truth_depth(config: Mapping[str, Any]) -> GroundTruthDepth | None:
 
 def _without_masks(config: Mapping[str, Any]) -> str:
     """What two runs have in common that differ in their masks alone; one without any is naive."""
-    ignored = (*NON_RESULT_KEYS, "mask")
-    common = {key: value for key, value in config.items() if key not in ignored}
-    styles = common.get("styles") or {}
-    common["styles"] = {n: {**s, "mask": None, "invert": None} for n, s in styles.items()}
-    loss = common.get("loss") or {}
-    common["loss"] = {**loss, "content": {**(loss.get("content") or {}), "mask": None}}
+    settings = flatten({k: v for k, v in config.items() if k not in NON_RESULT_KEYS})
+    mask = re.compile(r"(^|\.)(mask|invert)(\.|$)")
+    common = {key: value for key, value in settings.items() if not mask.search(key)}
     return json.dumps(common, sort_keys=True, default=str)
 
 

@@ -171,9 +171,8 @@ def _is_harmless(argument: str) -> bool:
     key, value = _key(argument), argument.partition("=")[2]
     group = key.removeprefix(PARAMETERS).partition("@")[0]
     names_file = group == "sweep" or "/" in group or (configuration.CONF / group).is_dir()
-    return (
-        argument in MULTIRUN
-        or "=" in argument
+    return argument in MULTIRUN or (
+        "=" in argument
         and not (
             re.fullmatch(r"[\w./]+(@[\w.]+)?", key) is None
             or ("hydra" in key and re.fullmatch(HARMLESS_HYDRA_KEY, key) is None)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from src.core.errors import printable
 from src.runs.reader import Run, flatten, is_number
 
 Value = str | int | float | bool
@@ -85,7 +86,8 @@ def run_names(runs: Sequence[Run], longest: int = 120) -> list[str]:
         folder = run.path.resolve()
         values = overrides_by_key(run)
         words = [f"{key}={_file_name(values[key])}" for key in values if key in swept]
-        names.append(" ".join([f"{folder.parent.name}/{folder.name}", *words])[:longest])
+        name = " ".join([f"{folder.parent.name}/{folder.name}", *words])
+        names.append(printable(name)[:longest])
     return names
 
 

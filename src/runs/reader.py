@@ -2,19 +2,20 @@
 
 import csv
 import json
-import math
 import os
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
-from src.core.errors import InputError
+from src.core.errors import InputError, printable
+from src.core.files import read_regular
 
 CHECKPOINT = "last.ckpt"
 CONFIG = "config.yaml"
@@ -29,8 +30,9 @@ TERMS = "terms.csv"
 RUN_FILES = (PASTICHE, SUMMARY, TERMS, FAILED)
 RUN_FOLDERS = ("inputs", "steps")
 T = TypeVar("T")
-# The loader in C: a page of 500 runs would else wait ten seconds for their settings.
-_load_yaml = partial(yaml.load, Loader=yaml.CSafeLoader)
+# What is larger is not a run's: of a table, rows of a million steps.
+MOST_BYTES, MOST_YAML_BYTES = 2**23, 2**20
+MOST_ENTRIES, MOST_LEVELS = 200_000, 30
 STATUSES = ("done", "interrupted", "failed", "unfinished", "missing")
 
 
@@ -54,16 +56,7 @@ class Run:
     @cached_property
     def terms(self) -> dict[str, list[float]]:
         """terms.csv by column, `step` among them; a row that was cut off is left out."""
-        numbers = []
-        try:
-            with (self.path / TERMS).open(newline="", encoding="utf-8") as file:
-                head, *rows = csv.reader(file)
-        except (OSError, ValueError, csv.Error):
-            return {}
-        for row in rows:
-            with suppress(ValueError):
-                numbers.append([float(value) for _, value in zip(head, row, strict=True)])
-        return {name: [row[i] for row in numbers] for i, name in enumerate(head)}
+        return _read(self.path / TERMS, _load_table, {})
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -91,7 +84,7 @@ class Run:
         if self.status == "missing":
             return "it was not reached"
         if self.status == "failed":
-            text = _read(self.path / FAILED, lambda file: file.read().decode(errors="replace"), "")
+            text = _read(self.path / FAILED, lambda data: data.decode(errors="replace"), "")
             return " ".join(text.split()) or "gave no reason"
         if self.status == "interrupted":
             steps = f"{self.summary.get('steps', '?')} of {self.config.get('steps', '?')}"
@@ -107,7 +100,7 @@ class Run:
     @cached_property
     def pastiche(self) -> Path | None:
         """The result, where there is one."""
-        return path if (path := self.path / PASTICHE).is_file() else None
+        return path if _is_own_file(path := self.path / PASTICHE) else None
 
     @cached_property
     def overrides(self) -> list[str]:
@@ -119,7 +112,8 @@ class Run:
     def inputs(self) -> dict[str, Path]:
         """The images in inputs/ by name: content, style_<name>, depth, mask_<name>."""
         kinds = {"content": 0, "style": 1, "depth": 2, "mask": 3}
-        paths = sorted(self.path.glob("inputs/*.png"), key=lambda path: path.stem)
+        found = filter(_is_own_file, self.path.glob("inputs/*.png"))
+        paths = sorted(found, key=lambda path: path.stem)
         paths.sort(key=lambda path: kinds.get(path.stem.partition("_")[0], len(kinds)))
         return {path.stem: path for path in paths}
 
@@ -160,7 +154,8 @@ def natural(text: str) -> list[tuple[int, int | str]]:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
 
 
 def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -179,14 +174,53 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file's object; empty where it is missing or broken."""
-    return _read(path, json.load, {})
+    return _read(path, json.loads, {})
 
 
-def _read(path: Path, load: Callable[[BinaryIO], Any], default: T) -> T:
+def _read(path: Path, load: Callable[[bytes], Any], default: T) -> T:
     """A file's value, if it has the type of the default, else that."""
     try:
-        with path.open("rb") as file:
-            value = load(file)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        value = _plain(load(read_regular(path, MOST_BYTES)), iter(range(MOST_ENTRIES)))
+    except (OSError, ValueError, RecursionError, OverflowError, yaml.YAMLError, csv.Error):
         return default
     return value if isinstance(value, type(default)) else default
+
+
+class _Loader(yaml.CSafeLoader):
+    """In C: a page of 500 runs would else wait ten seconds for their settings."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Nothing: merged keys (`<<`) can be nested to double in number at every level."""
+
+
+def _load_yaml(data: bytes) -> Any:
+    if len(data) > MOST_YAML_BYTES:
+        raise ValueError("too large for settings")
+    return yaml.load(data, _Loader)
+
+
+def _load_table(data: bytes) -> dict[str, list[float]]:
+    head, *rows = csv.reader(data.decode().splitlines(keepends=True))
+    numbers = []
+    for row in rows:
+        with suppress(ValueError):
+            numbers.append([float(value) for _, value in zip(head, row, strict=True)])
+    return {name: [row[i] for row in numbers] for i, name in enumerate(head)}
+
+
+def _plain(value: Any, entries: Iterator[int], level: int = 0) -> Any:
+    """What JSON can hold, and a page can show; a ValueError where there is too much of it."""
+    if level > MOST_LEVELS or next(entries, None) is None:
+        raise ValueError("too many entries or levels")
+    if isinstance(value, Mapping):
+        return {printable(str(k)): _plain(v, entries, level + 1) for k, v in value.items()}
+    if isinstance(value, list) and not all(type(item) is float for item in value):
+        return [_plain(item, entries, level + 1) for item in value]
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return "a number of too many digits"
+    return value if isinstance(value, list | int | float | None) else printable(str(value))
+
+
+def _is_own_file(path: Path) -> bool:
+    """Whether a run's picture is a file of its own, not a link to another's."""
+    return path.is_file() and not path.is_symlink() and not path.parent.is_symlink()

@@ -28,8 +28,8 @@ class RunWriter:
 class TermsLog:
     """terms.csv: one row per logged step, `step,total,<term>...`, of the pastiche before that step.
 
-    A resumed run copies from `earlier`, the terms.csv before it, the whole rows before step `start`;
-    an InputError if that is another file.
+    A resumed run copies from `earlier`, the terms.csv before it, the whole rows before step
+    `start`; an InputError if that is another file.
     """
 
     def __init__(self, folder: RunWriter, earlier: Path | None = None, start: int = 0) -> None:
