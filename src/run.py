@@ -28,13 +28,13 @@ def _job(cfg: DictConfig) -> float | tuple[float, ...]:
         overrides = sweeps.swept_overrides(sweep, overrides)
     folder = Path(facts.runtime.output_dir)
     began = time.time() if later_job else process_start()
-    if sweep is None:
-        return stylize(cfg, folder, began, overrides)
+    configuration.check_trust(cfg, facts.overrides.task)
     try:
-        with sweeps.job_lock(folder):
-            return stylize(cfg, folder, began, overrides, sweep.name)
+        with sweeps.run_lock(folder):
+            return stylize(cfg, folder, began, overrides, sweep.name if sweep else None)
     finally:
-        release()
+        if sweep is not None:
+            release()
 
 
 def _fail(reason: str) -> NoReturn:

@@ -23,7 +23,10 @@ from src.pipeline.stylize import stylize
 # The smallest real run: VGG-19, the built-in photo and painting, three steps.
 SMALL = ("size=48", "steps=3", "tracking=off", "trainer.accelerator=cpu")
 # A depth network of no weight, instead of the one that the configuration names.
-TINY_DEPTH = ("depth_net._target_=tests.running.TinyDepthNet",)
+TINY_DEPTH = (
+    "trusted_modules=[tests.running]",
+    "depth_net._target_=tests.running.TinyDepthNet",
+)
 
 
 def compose(*overrides: str) -> DictConfig:

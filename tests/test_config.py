@@ -1,5 +1,6 @@
 """Configurations: every option composes and builds; what cannot be used is named."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -394,6 +395,7 @@ def test_coarse_depth_and_threshold_are_those_of_the_whole_picture(
 ) -> None:
     seen = []
 
+    @functools.wraps(masks.sigmoid)
     def spy(depth: torch.Tensor, center: float, slope: float, invert: bool) -> torch.Tensor:
         seen.append((depth, center))
         return torch.ones_like(depth)

@@ -182,6 +182,7 @@ class FakeDepth:
     def __init__(self, stored: np.ndarray, metadata: dict[str, float]) -> None:
         self.stored = stored
         self.info = {"metadata": metadata}
+        self.size = stored.shape[::-1]
 
     def to_pillow(self) -> Image.Image:
         return Image.fromarray(self.stored)

@@ -18,14 +18,20 @@ from src.evaluate import __main__ as command
 from src.evaluate import comparison
 from src.evaluate.__main__ import main
 from src.evaluate.comparison import Measured, group_runs, median, summarize, summary_table
-from src.metrics.evaluation import CONTROLS, DepthEvaluator, Evaluation, layers_in_loss
+from src.metrics.evaluation import (
+    CONTROLS,
+    VERSION,
+    DepthEvaluator,
+    Evaluation,
+    layers_in_loss,
+)
 from src.metrics.measurer import LAYERS, Measurer, Pictures, style_region
 from src.pipeline import stylize
 from src.pipeline.config import compose_plain
 from src.runs.comparison import run_names
 from src.runs.quantities import ANY_STYLE, METRICS, QUANTITIES, UNKNOWN, quantity
 from src.runs.reader import Run
-from tests.fake_runs import fake_run
+from tests.fake_runs import fake_run, hostile_runs
 from tests.running import TINY_DEPTH, TinyDepthNet, run
 from tests.test_tracking import records
 
@@ -106,6 +112,26 @@ def test_a_run_judged_by_its_own_network_is_marked(
     assert main([str(runs), "--judge", "monodepth2"]) == 0
     assert numbers(runs / "depth")["judge_is_loss"] is False
     assert "the loss's own network" not in capsys.readouterr().out
+
+
+def test_no_run_can_end_the_others_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile_runs(tmp_path)
+    good, claimed = (fake_run(tmp_path / name) for name in ("[/b]good", "claimed"))
+    judge = DepthEvaluator()
+    entries = {"version": VERSION, **judge.entries()}
+    for value, path in (("high", claimed), (0.5, good)):
+        (path / "metrics.json").write_text(json.dumps({"ssim": value, **entries}))
+    (good / "inputs" / "content.png").write_text("no picture")
+    monkeypatch.setattr(Measurer, "measure", lambda *_: {"ssim": 0.25})
+    assert main([str(tmp_path), "--judge", "none"]) == 0
+    out = capsys.readouterr().out
+    assert "[/b]good" in out
+    assert "1 FAILED: failed: ?]0;owned" in out
+    assert "huge: " in out
+    assert numbers(claimed)["ssim"] == 0.25
+    assert main([str(tmp_path), "--judge", "none", "--by", "experiment"]) == 0
 
 
 def test_what_is_measured_is_not_measured_again(runs: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.core.files import STALE, read_regular, replace_whole, write_json, write_text
+from src.core.files import read_regular, replace_whole, write_json, write_text
 
 
 def break_in_the_middle(path: Path) -> None:
@@ -29,7 +29,7 @@ def test_no_link_is_followed_and_no_part_stays(tmp_path: Path) -> None:
     victim.write_text("mine")
     for name in ("a.txt", ".a.txt.part", ".a.txt.0123abcd.part"):
         (folder / name).symlink_to(victim)
-    old = os.lstat(victim).st_mtime - 2 * STALE
+    old = os.lstat(victim).st_mtime - 7200
     os.utime(folder / ".a.txt.0123abcd.part", (old, old), follow_symlinks=False)
     (folder / ".b.txt.0123abcd.part").touch()  # of a writer that may be at work
     before = os.umask(0o027)

@@ -231,13 +231,13 @@ def test_no_run_can_end_the_page(tmp_path: Path) -> None:
     assert (runs["good"]["status"], runs["good"]["reason"]) == ("done", "")
     for name, reason in {
         "0 config.yaml": "cannot be read: config.yaml",
-        "1 pastiche.png": "pastiche.png is a link out of the folder",
-        "1 FAILED": "\ufffd]0;owned\ufffd\ufffd2J \ufffd\ufffd\ufffd",
+        "1 pastiche.png": "pastiche.png is a link",
+        "1 FAILED": "?]0;owned??2J \ufffd\ufffd\ufffd",
         "2 inputs content.png": "cannot be read: content.png",
         "huge": "pastiche.png cannot be read as a picture",
     }.items():
         assert (runs[name]["status"] != "done", runs[name]["reason"]) == (True, reason)
-    assert "an integer out of range" in data_of(page)["keys"]["seed"]
+    assert "a number of too many digits" in data_of(page)["keys"]["seed"]
     assert not re.search(r"[\x00-\x09\x1b]", page.read_text(encoding="utf-8"))
 
 
@@ -264,9 +264,6 @@ def test_what_is_linked_from_elsewhere_is_not_given_away(tmp_path: Path, sweep: 
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
         path.symlink_to(secret / name)
-    inside = sweep / "5" / "pastiche.png"
-    inside.unlink()
-    inside.symlink_to(sweep / "4" / "pastiche.png")
     for path in (thumbnail, icon, page, sweep / "gallery" / "gallery.css"):
         path.unlink()
         path.symlink_to(secret / "FAILED")

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from src.core.errors import InputError
-from src.inputs import Scene, depth_files, load_scene, load_style
+from src.inputs import Scene, load_scene, load_style
 from tests import phone_files as phone
 from tests import test_nyu
 from tests.test_depth_files import save
@@ -174,18 +174,6 @@ def test_every_kind_under_every_other_name(tmp_path: Path) -> None:
             path = tmp_path / name
             path.write_bytes(data)
             assert_good(partial(load_scene, path, size=40, need_depth=False))
-
-
-def test_an_archive_that_would_fill_the_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What an archive says it holds is looked at before anything is unpacked."""
-    monkeypatch.setattr(depth_files, "MOST_POINTS", 1000)
-    path, photo = tmp_path / "d.npz", tmp_path / "photo.jpg"
-    photo.write_bytes(phone.photo())
-    np.savez_compressed(path, np.zeros((1000, 1000)))
-    with pytest.raises(InputError, match="more than 1,000 points"):
-        load_scene(photo, depth_path=path)
 
 
 def test_values_that_break_arithmetic(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,6 +107,30 @@ def test_overrides_as_typed(tmp_path: Path) -> None:
     (run.path / ".hydra").mkdir()
     (run.path / ".hydra" / "overrides.yaml").write_text("- +experiment=naive\n- steps=20\n")
     assert Run(run.path).overrides == ["+experiment=naive", "steps=20"]
+
+
+def test_a_folder_may_be_named_by_a_link(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "inputs" / "content.png").touch()
+    (tmp_path / "latest").symlink_to(run)
+    (found,) = find_runs(tmp_path / "latest")
+    assert (found.status, [*found.inputs], found.unreadable) == ("done", ["content"], [])
+
+
+def test_a_folder_that_cannot_be_entered_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b")
+    stat = os.stat
+
+    def refused(path: Any, **options: Any) -> os.stat_result:
+        if "/b/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    assert [run.status for run in find_runs(tmp_path)] == ["done", "unfinished"]
 
 
 def test_folders_without_runs_are_named(tmp_path: Path) -> None:

@@ -2,13 +2,9 @@
 
 import itertools
 import json
-import logging
 import re
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import yaml
@@ -20,38 +16,11 @@ from PIL import Image
 from src.core.errors import InputError
 from src.pipeline import build as jobs
 from src.pipeline import config, sweep
-from src.run import main
+from tests.conftest import Command
 from tests.running import SMALL, TINY_DEPTH, compose, summary, the_sweep
 
 ROOT = Path(__file__).parent.parent
 FILES = {path.stem: path for path in sorted((ROOT / "sweeps" / "sweep").glob("*.yaml"))}
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The real command, in this process."""
-
-    def call(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["src.run", *arguments])
-        monkeypatch.setattr(logging.getLogger(), "handlers", [])  # Hydra sets its own
-        code = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return call
 
 
 def header(name: str) -> re.Match[str]:
@@ -172,7 +141,7 @@ def test_a_search_names_its_objectives_and_its_study() -> None:
     ],
 )
 def test_a_wrong_sweep_is_one_clear_line_and_no_job(
-    arguments: str, message: str, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: str, message: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
     ran = command("+experiment=naive", *SMALL, f"output_dir={tmp_path}", *arguments.split())
@@ -183,7 +152,7 @@ def test_a_wrong_sweep_is_one_clear_line_and_no_job(
 
 
 def test_a_sweep_needs_no_flag_and_the_command_line_beats_its_file(
-    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # its file is known from any folder
     arguments = ["+experiment=naive", "+sweep=content_layer", *SMALL, f"output_dir={tmp_path}"]
@@ -211,7 +180,7 @@ def times(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_failed_is_told_and_resumed_and_nothing_else(command: Run, tmp_path: Path) -> None:
+def test_what_failed_is_told_and_resumed_and_nothing_else(command: Command, tmp_path: Path) -> None:
     picture = tmp_path / "later.png"
     contents = f"content={picture},motorcycle,{tmp_path}/never.png"
     arguments = ["+experiment=naive", *SMALL, "steps=1", f"output_dir={tmp_path}/out"]
@@ -244,7 +213,7 @@ def test_what_failed_is_told_and_resumed_and_nothing_else(command: Run, tmp_path
     assert {Path(path).name for path in changed} <= {"multirun.yaml", "sweep.json", ".sweep.lock"}
 
 
-def test_an_interrupted_job_goes_on_from_its_checkpoint(command: Run, tmp_path: Path) -> None:
+def test_an_interrupted_job_goes_on_from_its_checkpoint(command: Command, tmp_path: Path) -> None:
     arguments = ["+experiment=naive", *SMALL, "log_every_n_steps=1", "seed=0,1"]
     assert command("-m", *arguments, "steps=4", f"output_dir={tmp_path}/whole").code == 0
     assert command("-m", *arguments, "steps=2", f"output_dir={tmp_path}/out").code == 0
@@ -274,7 +243,7 @@ def test_a_broken_record_is_one_clear_line(text: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_holds_one_sweep_and_a_job_runs_once_at_a_time(
-    command: Run, tmp_path: Path
+    command: Command, tmp_path: Path
 ) -> None:
     place = f"hydra.sweep.dir={tmp_path}/here"
     arguments = ["-m", "+experiment=naive", *SMALL, "steps=1", place]
@@ -294,16 +263,16 @@ def test_a_folder_holds_one_sweep_and_a_job_runs_once_at_a_time(
 
     job = tmp_path / "here" / "0"
     (job / "summary.json").unlink()
-    with sweep.job_lock(job):  # as its launcher's process would
+    with sweep.run_lock(job):  # as its launcher's process would
         ran = command(f"resume_sweep={tmp_path}/here")
         assert (job / "terms.csv").exists()
     assert ran.code == 1
     assert "whose job 0 is running; expected its end" in ran.err.splitlines()[-1]
     assert command(f"resume_sweep={tmp_path}/here").code == 0
-    assert not (job / sweep.JOB_LOCK).exists()
+    assert not (job / sweep.RUN_LOCK).exists()
 
 
-def test_every_picture_of_a_folder_is_a_job(command: Run, tmp_path: Path) -> None:
+def test_every_picture_of_a_folder_is_a_job(command: Command, tmp_path: Path) -> None:
     photos = tmp_path / "my photos, 2026"
     photos.mkdir()
     for name in ("b.png", "it's a=c.PNG", "a.jpg"):
@@ -344,7 +313,9 @@ def test_a_job_is_named_by_the_keys_that_are_swept(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Optuna's own
-def test_a_search_over_several_keeps_its_study_and_goes_on(command: Run, tmp_path: Path) -> None:
+def test_a_search_over_several_keeps_its_study_and_goes_on(
+    command: Command, tmp_path: Path
+) -> None:
     arguments = ["+experiment=depth_loss", "+sweep=pareto", *TINY_DEPTH, *SMALL, "steps=1"]
     ran = command(*arguments, "hydra.sweeper.n_trials=2", f"output_dir={tmp_path}")
     assert ran.code == 0, ran.err
@@ -359,14 +330,14 @@ def test_a_search_over_several_keeps_its_study_and_goes_on(command: Run, tmp_pat
     assert all(solution["values"] in values for solution in front)
 
     before = times(folder / "0")
-    ran = command(f"resume_sweep={folder}", "hydra.sweeper.n_trials=3")
+    ran = command(f"resume_sweep={folder}", "hydra.sweeper.n_trials=3", TINY_DEPTH[0])
     assert ran.code == 0, ran.err
     assert times(folder / "0") == before
     assert summary(folder / "2")["status"] == "done"
     assert len(sweep.read_record(folder).jobs) == 3
 
     (folder / "study.db").write_text("no database")
-    ran = command(f"resume_sweep={folder}", "hydra.sweeper.n_trials=4")
+    ran = command(f"resume_sweep={folder}", "hydra.sweeper.n_trials=4", TINY_DEPTH[0])
     assert ran.code == 1
     assert ran.err.splitlines()[-1].startswith("error: hydra.sweeper.storage: got a study that can")
 

@@ -5,6 +5,12 @@ import re
 from collections.abc import Iterable
 
 
+def printable(text: str) -> str:
+    """A text without what is no character (lone surrogates), or moves a terminal's cursor."""
+    text = text.encode(errors="replace").decode()
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "?", text)
+
+
 class InputError(ValueError):
     """Something the user gave cannot be used.
 
@@ -19,14 +25,6 @@ class InputError(ValueError):
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
         """How it travels between the processes of a sweep."""
         return type(self), (self.key, self.got, self.expected)
-
-
-def printable(text: str) -> str:
-    """A text without control characters and halves of surrogate pairs: \ufffd in their place.
-
-    In names and texts of others they could steer the terminal, or not be written as UTF-8.
-    """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,6 +1,5 @@
 """Files: written whole or not at all, fetched once and checked, told from later ones."""
 
-import errno
 import json
 import os
 import secrets
@@ -12,26 +11,40 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-STALE = 3600.0  # s; no file takes as long to write, so the writer of an older part was killed
+MOST_DECODED = 2**29  # bytes: what Pillow, too, takes at most for an RGB picture
 
 
-@cache  # once per folder: the page's has a thousand files
-def _remove_stale_parts(folder: Path) -> None:
+def check_decoded_size(size: int) -> None:
+    """Refuse by a ValueError, before it is made room for, what declares to be so many bytes."""
+    if size > MOST_DECODED:
+        raise ValueError(f"{size / 1e6:,.0f} MB when decoded, more than {MOST_DECODED / 1e6:.0f}")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """A file's bytes; an OSError where it is a link, a pipe or a device, or of more than `most`."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            raise OSError(f"no regular file of at most {most:,} bytes")
+        return file.read(most)
+
+
+@cache  # once per folder: a page's has a thousand files
+def _remove_old_parts(folder: Path) -> None:
+    """Remove the parts of writers that were killed: none takes an hour."""
     for part in folder.glob(f".*.{'[0-9a-f]' * 8}.part"):
         with suppress(OSError):
-            if time.time() - part.lstat().st_mtime > STALE:
+            if time.time() - part.lstat().st_mtime > 3600:
                 part.unlink()
 
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the place of `path` when the block ends, unless it raises.
-
-    It is a new file of a name that cannot be guessed, so no link in the folder is followed.
-    """
-    _remove_stale_parts(path.parent)
+    """A path to write to that takes the place of `path` when the block ends, unless it raises."""
+    _remove_old_parts(path.parent)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    part.touch(exist_ok=False)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # never through a link
     try:
         yield part
         os.replace(part, path)
@@ -48,20 +61,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON with a newline at the end, whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def read_regular(path: Path, most: int) -> bytes:
-    """The content of a regular file of at most `most` bytes; an OSError for anything else.
-
-    A pipe would keep the reader waiting for ever, and a device has no end.
-    """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
-    return content
 
 
 class DownloadError(OSError):

@@ -3,16 +3,45 @@
 Pictures are (1, 3, H, W) float32 sRGB in [0, 1]; maps are (1, 1, H, W).
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageMode
+from PIL.ImageFile import ImageFile
 from torch import Tensor
 
 from src.core.errors import InputError
-from src.core.files import replace_whole
+from src.core.files import check_decoded_size, replace_whole
+
+# A closed list: Pillow would otherwise start Ghostscript for a PostScript file called .jpg.
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "AVIF")
+
+
+@contextmanager
+def open_picture(
+    source: Path | BinaryIO, formats: tuple[str, ...] = FORMATS
+) -> Iterator[ImageFile]:
+    """Open a picture, its pixels not yet decoded: the only place that does.
+
+    Raises:
+        ValueError: it declares to be larger than `files.MOST_DECODED`.
+        OSError: another format than `formats`, or broken; Pillow has further errors for that.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is checked below
+        image = Image.open(source, formats=formats)
+    with image:
+        mode = ImageMode.getmode(image.mode)
+        check_decoded_size(
+            image.width * image.height * len(mode.bands) * np.dtype(mode.typestr).itemsize
+        )
+        yield image
 
 
 def fit(
@@ -66,8 +95,8 @@ def save_png(image: Tensor, path: Path, alpha: Tensor | None = None) -> None:
 
 
 def load_png(path: Path) -> Tensor:
-    """What `save_png` wrote: (1, C, H, W) float32 in [0, 1], alpha last; or an OSError."""
-    with Image.open(path) as file:
+    """What `save_png` wrote: (1, C, H, W) float32 in [0, 1], alpha last; errors: `open_picture`."""
+    with open_picture(path, ("PNG",)) as file:
         pixels = np.array(file)
     channels = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
     return channels[None].contiguous().float() / 255

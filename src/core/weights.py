@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from src.core.errors import InputError
-from src.core.files import DownloadError, download
+from src.core.files import DownloadError, check_decoded_size, download
 
 State = dict[str, Tensor]
 log = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ def read_from(source: Path, name: str, key: str) -> State:
     try:
         with zipfile.ZipFile(source) as archive:
             if name in archive.namelist():
+                check_decoded_size(archive.getinfo(name).file_size)
                 return _read_torch(io.BytesIO(archive.read(name)))
     except Exception as error:  # torch, zipfile, zlib and pickle each have their own
         raise _unreadable(source, error, key, expected) from error
@@ -97,6 +98,12 @@ def _unreadable(path: Path, error: Exception, key: str, expected: str) -> InputE
 
 def _read_torch(file: Path | io.BytesIO) -> State:
     """A torch checkpoint's tensors, and its numbers as tensors; nothing in it is run."""
+    if zipfile.is_zipfile(file):  # whose parts can be compressed, as no checkpoint's are
+        with zipfile.ZipFile(file) as archive:
+            parts = archive.infolist()
+        check_decoded_size(sum(part.file_size - part.compress_size for part in parts))
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
     state = torch.load(file, map_location="cpu", weights_only=True)
     values = list(state.values()) if isinstance(state, Mapping) else []
     if not any(isinstance(value, Tensor) for value in values) or not all(
@@ -108,25 +115,20 @@ def _read_torch(file: Path | io.BytesIO) -> State:
 
 def _read_keras(path: Path) -> State:
     """Keras weights (`fire2/squeeze1x1_3/kernel:0`) under torch's names and in its layout."""
-    import h5py  # only for Keras files
+    from src.core import hdf5  # only for Keras files
 
     state: State = {}
-
-    def visit(name: str, item: object) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        layer = re.sub(r"_\d+$", "", name.split("/")[-2])
-        parent = re.search(r"(fire\d+|block\d+)/", name)
-        if parent and not layer.startswith(parent[1]):
-            layer = f"{parent[1]}/{layer}"
-        tensor = torch.from_numpy(item[()])
-        if tensor.ndim == 4:
-            state[f"{layer}.weight"] = tensor.permute(3, 2, 0, 1).contiguous()
-        else:
-            state[f"{layer}.bias"] = tensor
-
-    with h5py.File(path) as file:
-        file.visititems(visit)
+    with hdf5.File(path) as file:
+        for name in hdf5.dataset_names(file):
+            layer = re.sub(r"_\d+$", "", name.split("/")[-2])
+            parent = re.search(r"(fire\d+|block\d+)/", name)
+            if parent and not layer.startswith(parent[1]):
+                layer = f"{parent[1]}/{layer}"
+            tensor = torch.from_numpy(hdf5.read_values(file, name))
+            if tensor.ndim == 4:
+                state[f"{layer}.weight"] = tensor.permute(3, 2, 0, 1).contiguous()
+            else:
+                state[f"{layer}.bias"] = tensor
     return state
 
 

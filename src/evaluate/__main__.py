@@ -59,8 +59,9 @@ def evaluate(options: argparse.Namespace, screen: Console) -> int:
         table = comparison.runs_table(run_names(measured), values)
         screen.print(table.on_screen(comparison.caption(values)))
     for path, why in problems.items():
-        line = printable(f"left out: {path}: {why}")
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        screen.print(
+            printable(f"left out: {path}: {why}"), markup=False, highlight=False, soft_wrap=True
+        )
     if not measured:
         print(f"error: none of {len(runs)} runs could be measured", file=sys.stderr)
         return 1

@@ -30,17 +30,15 @@ def write_gallery(folder: Path) -> Path:
     """Write `folder`/index.html for all runs in it, and return its path.
 
     Raises:
-        InputError: no such folder, no run in it, no run with a picture, or it cannot be written,
-            or a folder to write to is a link.
+        InputError: no such folder, no run in it, no run with a picture, or it cannot be written.
     """
     runs = find_runs(folder)
     page, beside = folder / "index.html", folder / "gallery"
-    thumbnails = beside / "thumbnails"
-    for place in (beside, thumbnails):
-        if place.is_symlink():
-            raise InputError("FOLDER", f"{place}, a link", "a folder of the page's own, or none")
+    for own in (beside, beside / "thumbnails"):
+        if own.is_symlink():
+            raise InputError("FOLDER", f"{own}, a link", "a folder of the page's own in its place")
     try:
-        pictures = make_thumbnails([run.pastiche for run in runs], thumbnails, folder)
+        pictures = make_thumbnails([run.pastiche for run in runs], beside / "thumbnails", folder)
         if not any(pictures):
             reason = next((run.reason for run in runs if run.reason), f"no readable {PASTICHE}")
             got = f"{folder}, whose {_count(runs)} left no picture (the first: {reason})"
@@ -136,7 +134,8 @@ def _defaults(names: Sequence[str], table: Table) -> list[str]:
 
 def _name(run: Run, folder: Path) -> str:
     path = run.path.relative_to(folder)
-    return printable(path.as_posix() if path.parts else folder.resolve().name)
+    name = path.as_posix() if path.parts else folder.resolve().name
+    return printable(os.fsencode(name).decode("utf-8", "replace"))  # names need not be UTF-8
 
 
 def _url(path: Path, folder: Path) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from PIL import Image, ImageOps
 
 from src.core.files import replace_whole
+from src.core.images import open_picture
 
 SIDE = 384  # px, long side: sharp at twice the density of a usual cell
 ICON = 64  # px, both sides: a point of a scatter plot
@@ -52,7 +53,7 @@ def _thumbnail(picture: Path | None, folder: Path, root: Path) -> Thumbnail | No
         name = f"{picture.relative_to(root).as_posix()} {facts.st_mtime_ns} {facts.st_size}"
         path = folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:20]}.webp"
         icon = path.with_suffix(".icon.webp")
-        with Image.open(picture) as image:
+        with open_picture(picture, ("PNG",)) as image:
             width, height = image.size
             # A link could be to what the page is not to give away.
             if not all(os.path.isfile(f) and not os.path.islink(f) for f in (path, icon)):
@@ -62,7 +63,7 @@ def _thumbnail(picture: Path | None, folder: Path, root: Path) -> Thumbnail | No
                 for copy, file, quality in ((square, icon, 60), (small, path, 82)):
                     with replace_whole(file) as part:
                         copy.save(part, "WEBP", quality=quality, method=2)
-    except Exception:  # for a broken PNG, or one that is too large, Pillow has many
+    except Exception:  # Pillow has many ways of saying that a PNG is broken, or too large
         return None
     code = base64.b64encode(icon.read_bytes()).decode()
     return Thumbnail(path, f"data:image/webp;base64,{code}", width, height)

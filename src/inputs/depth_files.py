@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
 import numpy as np
-from PIL import Image
 from PIL.ExifTags import Base
 
 from src.core.errors import InputError
+from src.core.files import check_decoded_size
+from src.core.images import open_picture
 from src.inputs.depth_maps import BEYOND, Kind, RawDepth
 from src.inputs.pictures import (
     apply_orientation,
@@ -27,7 +28,6 @@ from src.inputs.pictures import (
 KEY = "depth.path"
 EXPECTED = "a depth file: PNG, TIFF, PGM, PFM, EXR, NPY or NPZ"
 FORMATS = ("PNG", "JPEG", "TIFF", "PPM", "BMP", "WEBP")
-MOST_POINTS = 200_000_000
 KINECT_LARGEST = 2047  # of its 11-bit readings: no reading
 GREY_TOLERANCE = 8  # of 255: what JPEG does to three equal channels
 
@@ -181,6 +181,7 @@ def _decode(path: Path) -> tuple[np.ndarray, Kind | None]:
 
 def plain_numbers(numbers: np.ndarray) -> np.ndarray:
     """Any array of one map as (H, W) uint8, uint16 or float32."""
+    check_decoded_size(4 * numbers.size)
     shape = tuple(n for n in numbers.shape if n != 1)
     if len(shape) == 3 and shape[-1] in (3, 4):  # a grey picture; alpha says nothing about depth
         colours = numbers.reshape(shape)[..., :3]
@@ -192,8 +193,6 @@ def plain_numbers(numbers: np.ndarray) -> np.ndarray:
         raise ValueError(f"an array of shape {numbers.shape}, not one map")
     if numbers.size == 0:
         raise ValueError("no points")
-    if numbers.size > MOST_POINTS:
-        raise ValueError(f"{numbers.size:,} points, more than {MOST_POINTS:,}")
     numbers = np.array(numbers.reshape(shape))
     if numbers.dtype.kind not in "uif":
         raise ValueError(f"{numbers.dtype} values, not numbers")
@@ -207,8 +206,7 @@ def plain_numbers(numbers: np.ndarray) -> np.ndarray:
 
 def _npz(path: Path) -> tuple[np.ndarray, Kind | None]:
     with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > 8 * MOST_POINTS:
-            raise ValueError(f"more than {MOST_POINTS:,} points")
+        check_decoded_size(sum(entry.file_size for entry in archive.infolist()))
     with np.load(path, allow_pickle=False) as arrays:
         named = [n for n in arrays.files if re.search(r"depth|disp", n.lower())]
         choice = arrays.files if len(arrays.files) == 1 else named
@@ -240,6 +238,10 @@ def _exr(path: Path) -> np.ndarray:
     except ImportError as error:
         expected = "the package OpenEXR installed, or another format"
         raise InputError(KEY, f"'{path}', an OpenEXR file", expected) from error
+    with OpenEXR.File(str(path), header_only=True) as file:
+        header = file.header()
+        low, high = header["dataWindow"]
+        check_decoded_size(4 * len(header["channels"]) * int(np.prod(high - low + 1.0)))
     with OpenEXR.File(str(path), separate_channels=True) as file:
         channels = {name: channel.pixels for name, channel in file.channels().items()}
     by_name = {name.rsplit(".", 1)[-1].lower(): pixels for name, pixels in channels.items()}
@@ -251,7 +253,7 @@ def _exr(path: Path) -> np.ndarray:
 
 def _image(path: Path) -> np.ndarray:
     try:
-        with Image.open(path, formats=FORMATS) as im:
+        with open_picture(path, FORMATS) as im:
             im.load()
             orientation = im.getexif().get(Base.Orientation, 1)
             is_plain = im.mode in ("L", "RGB", "RGBA", "I", "F") or im.mode.startswith("I;16")

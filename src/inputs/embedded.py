@@ -17,6 +17,8 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
+from src.core.files import check_decoded_size
+from src.core.images import open_picture
 from src.inputs import xmp
 from src.inputs.depth_files import plain_numbers
 from src.inputs.depth_maps import RawDepth, check_aspect
@@ -60,6 +62,7 @@ def _heic(path: Path, photo: tuple[int, int]) -> RawDepth | None:
     depth_image = next((image for image in info["depth_images"] if image), None)
     if depth_image is None:
         return None
+    check_decoded_size(4 * math.prod(depth_image.size))
     representation = depth_image.info.get("metadata") or {}
     depth = _heic_depth(np.asarray(depth_image.to_pillow()), representation)
     # libheif has turned the photo, and the depth too if that has a turn of its own. If it has
@@ -142,7 +145,7 @@ def _item(data: bytes, packets: list[Element], uri: str) -> bytes | None:
 
 def _apple(data: bytes) -> RawDepth | None:
     """A disparity picture behind the JPEG."""
-    for jpeg in _further_pictures(data):
+    for jpeg in map(bytes, _further_pictures(data)):
         for packet in xmp.packets(jpeg):
             properties = xmp.properties([packet], APPLE_PIXELS)
             form = int(properties.get("NativeFormat", 0))
@@ -158,7 +161,7 @@ def _apple(data: bytes) -> RawDepth | None:
     return None
 
 
-def _further_pictures(data: bytes) -> list[bytes]:
+def _further_pictures(data: bytes) -> list[memoryview]:
     """The JPEG files behind the first, by the index of CIPA DC-007, "Multi-picture format"."""
     for marker, start, end in xmp.segments(data):
         if marker != APP2 or data[start : start + 4] != b"MPF\0":
@@ -173,12 +176,15 @@ def _further_pictures(data: bytes) -> list[bytes]:
             if tag == MP_ENTRIES:
                 rows = struct.iter_unpack(order + "IIIHH", index[at : at + size // 16 * 16])
                 places = [(start + offset, length) for _, length, offset, *_ in rows]
-                return [data[place : place + length] for place, length in places[1:]]
+                if sum(length for _, length in places) > len(data):
+                    raise ValueError("an index of pictures that overlap")
+                view = memoryview(data)
+                return [view[place : place + length] for place, length in places[1:]]
     return []
 
 
 def _pixels(file: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(file), formats=["PNG", "JPEG"]) as im:
+    with open_picture(io.BytesIO(file), ("PNG", "JPEG")) as im:
         return plain_numbers(np.asarray(im.convert("RGB") if im.mode == "P" else im))
 
 

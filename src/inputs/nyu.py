@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
+from src.core import hdf5
 from src.core.errors import InputError
 from src.core.files import user_cache
 from src.core.weights import fetch as fetch_file
@@ -40,9 +40,9 @@ class Frame(NamedTuple):
 
 def read_mat(path: Path, index: int = 0, name: str | None = None) -> Frame:
     """One image of a `.mat` by its index from 0, or by `nyu:0123`, its white frame cropped."""
-    if path.is_file() and not h5py.is_hdf5(path):
+    if path.is_file() and not hdf5.is_hdf5(path):
         raise InputError("content", f"'{path}', which is not HDF5", EXPECTED)
-    with as_input_error(path, "content", EXPECTED), h5py.File(path, "r") as file:
+    with as_input_error(path, "content", EXPECTED), hdf5.File(path, "r") as file:
         missing = [key for key in ("images", "depths") if key not in file]
         if missing:
             raise InputError("content", f"'{path}' without {' and '.join(missing)}", EXPECTED)
@@ -52,9 +52,10 @@ def read_mat(path: Path, index: int = 0, name: str | None = None) -> Frame:
             got = f"'{path}' with images {images.shape} and depths {depths.shape}"
             raise InputError("content", got, "images (N, 3, W, H) and depths (N, W, H)")
         index = _check_index(index, len(images), name)
-        rgb = images[index].transpose(2, 1, 0)
-        filled = depths[index].T.astype(np.float32)
-        measured = file.get("rawDepths", depths)[index].T
+        rgb = hdf5.read_values(file, "images", index).transpose(2, 1, 0)
+        filled = hdf5.read_values(file, "depths", index).T.astype(np.float32)
+        raw = "rawDepths" if "rawDepths" in file else "depths"
+        measured = hdf5.read_values(file, raw, index).T
         if rgb.dtype != np.uint8 or measured.shape != filled.shape:
             raise ValueError(f"images of {rgb.dtype}, rawDepths of {measured.shape}")
     inside = without_frame(rgb)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +18,11 @@ from torch import Tensor
 
 from src.core import images
 from src.core.errors import InputError
+from src.core.files import check_decoded_size
 
 log = logging.getLogger(__name__)
 
 EXPECTED = "a still picture: PNG, JPEG, TIFF, WebP, HEIC, AVIF, BMP or GIF"
-# A closed list: Pillow would otherwise start Ghostscript for a PostScript file called .jpg.
-FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "AVIF")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".heic", ".heif", ".avif"}
 SUFFIXES |= {".bmp", ".gif", ".ppm"}
 # Several frames in these are no animation but previews, pages or a depth map.
@@ -113,13 +113,13 @@ def as_input_error(path: Path, key: str, expected: str, what: str = "which") -> 
 @contextmanager
 def _open_still(path: Path, key: str) -> Iterator[ImageFile]:
     """Open a picture that can be worked on, its pixels not yet decoded."""
-    formats = list(FORMATS)
+    formats: tuple[str, ...] = images.FORMATS
     if first_bytes(path)[4:8] == b"ftyp":
         import pillow_heif  # 0.1 s, and only HEIC needs it
 
         pillow_heif.register_heif_opener()
-        formats.append("HEIF")
-    with Image.open(path, formats=formats) as im:
+        formats += ("HEIF",)
+    with images.open_picture(path, formats) as im:
         if getattr(im, "is_animated", False) and im.format not in FRAMES_ALLOWED:
             raise InputError(key, f"'{path}', an animated {im.format}", EXPECTED)
         if min(im.size) < SMALLEST:
@@ -141,14 +141,14 @@ def _pixels(im: ImageFile, path: Path, target: tuple[int, int]) -> np.ndarray:
     """The stored pixels, (H, W, 3 or 4) float32 in [0, 1]."""
     profile = im.info.get("icc_profile")
     wide = None if profile else _sixteen_bit_colour(im, path)
-    if wide is not None:
-        return wide.astype(np.float32) / 65535
     # A phone's picture has fifty times the pixels needed: shrink it early, to twice the size.
     double = (2 * target[1], 2 * target[0])
+    if wide is not None:
+        return _shrink(wide, double) / 65535
     drafted = im.draft("", double) if im.format in ("JPEG", "MPO") else None
     im.load()
     if im.mode.startswith(("I", "F")):
-        return _from_numbers(im)
+        return _from_numbers(im, double)
     plain: Image.Image = im
     if im.has_transparency_data:
         plain = im.convert("RGBA")
@@ -188,19 +188,32 @@ def _to_srgb(im: Image.Image, profile: bytes | None, path: Path) -> Image.Image:
     return im.convert("RGB")
 
 
-def _from_numbers(im: Image.Image) -> np.ndarray:
+def _from_numbers(im: Image.Image, double: tuple[int, int]) -> np.ndarray:
     """Grey pictures of more than 8 bits to (H, W, 3) in [0, 1]."""
-    values, white = np.asarray(im).astype(np.float32), 1.0 if im.mode == "F" else 65535.0
+    values, white = np.asarray(im), 1.0 if im.mode == "F" else 65535.0
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= white):
         raise ValueError(f"values from {values.min():g} to {values.max():g}, not 0 to {white:g}")
-    return np.repeat(values[..., None] / np.float32(white), 3, axis=2)
+    return np.repeat(_shrink(values[..., None], double) / np.float32(white), 3, axis=2)
+
+
+def _shrink(values: np.ndarray, double: tuple[int, int]) -> np.ndarray:
+    """(H, W, C) numbers as float32, no larger than (width, height); with alpha as they are."""
+    if max(values.shape[:2]) <= max(double) or values.shape[2] == 4:
+        check_decoded_size(4 * values.size)
+        return values.astype(np.float32)
+    channels = np.moveaxis(values, 2, 0)
+    pictures = (Image.fromarray(channel.astype(np.float32)) for channel in channels)
+    bilinear = Image.Resampling.BILINEAR
+    small = [np.asarray(p.resize(double, bilinear, reducing_gap=2)) for p in pictures]
+    return np.stack(small, axis=2)
 
 
 def _sixteen_bit_colour(im: ImageFile, path: Path) -> np.ndarray | None:
     """16-bit RGB or RGBA, of which Pillow keeps the high bytes only, as (H, W, 3 or 4) uint16."""
     # A PNG is decoded a second time as if in the other byte order, which gives the low bytes.
     if im.format == "PNG" and im.tile and im.tile[0].args in ("RGB;16B", "RGBA;16B"):
-        with Image.open(path, formats=["PNG"]) as low:
+        check_decoded_size(2 * im.width * im.height * len(im.mode))
+        with images.open_picture(path, ("PNG",)) as low:
             low.tile = [tile._replace(args=f"{low.mode};16L") for tile in low.tile]
             low_bytes = np.asarray(low).astype(np.uint16)
         return (np.asarray(im).astype(np.uint16) << 8) | low_bytes
@@ -222,4 +235,8 @@ def read_tiff(path: Path) -> np.ndarray:
 
     # It also logs what it raises; one line is enough.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    return np.asarray(tifffile.imread(path, key=0))
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        size = max(math.prod(page.shape), math.prod(page.chunks))
+        check_decoded_size(size * np.dtype(page.dtype or np.float64).itemsize)
+        return np.asarray(page.asarray())

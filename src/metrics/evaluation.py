@@ -83,8 +83,9 @@ class Evaluation:
         for run in track(left, "measuring", console=self.screen, transient=True):
             try:
                 rows[run.path] = self._measure(run, naive)
-            except Exception as error:  # whatever is in a stranger's run, the others are measured
-                problems[run.path] = str(error) or type(error).__name__
+            except Exception as error:  # of one run, whose files may hold anything
+                known = isinstance(error, InputError | OSError)
+                problems[run.path] = str(error) if known else f"{type(error).__name__}: {error}"
         return rows, problems
 
     def _measure(self, run: Run, naive: Mapping[str, Run]) -> dict[str, Any]:

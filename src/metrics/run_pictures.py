@@ -15,8 +15,6 @@ from src.metrics.measurer import GroundTruthDepth, Pictures
 from src.runs.identity import DEFAULT_SIZE, NON_RESULT_KEYS
 from src.runs.reader import Run, flatten
 
-MASK_KEYS = r"((styles\..+\.|loss\.content\.)?mask|styles\..+\.invert)(\.|$)"
-
 
 def pictures_of(run: Run, ground_truth: GroundTruthDepth | None = None) -> Pictures:
     """The pictures of a run, as it used them and wrote them.
@@ -55,7 +53,7 @@ def _read_picture(file: Path) -> Tensor:
     """A picture that a run wrote, (1, 3 or 1, H, W) in [0, 1]; InputError where it is broken."""
     try:
         image = load_png(file)
-    except Exception as error:  # for a broken PNG, or one that is too large, Pillow has many
+    except Exception as error:  # Pillow has many ways of saying that a PNG is broken
         got = "a file that cannot be read"
         raise InputError(str(file), got, "a picture that a run wrote") from error
     return image[:, :3] if image.shape[1] >= 3 else image[:, :1]
@@ -67,8 +65,8 @@ def ground_truth_depth(config: Mapping[str, Any]) -> GroundTruthDepth | None:
     It is read from where the run had it: a run writes its depth with the holes filled and in 8
     bits, which is no measurement any more.
     """
-    depth = settings if isinstance(settings := config.get("depth"), dict) else {}
-    if depth.get("source") == "estimate":
+    depth = config.get("depth")
+    if not isinstance(depth, Mapping) or depth.get("source") == "estimate":
         return None
     size, short_side = config.get("size"), config.get("short_side")
     names = ("source", "path", "kind", "scale", "preset")
@@ -93,9 +91,10 @@ def ground_truth_depth(config: Mapping[str, Any]) -> GroundTruthDepth | None:
 
 def _without_masks(config: Mapping[str, Any]) -> str:
     """What two runs have in common that differ in their masks alone; one without any is naive."""
-    common = {key: value for key, value in config.items() if key not in NON_RESULT_KEYS}
-    keys = {key: v for key, v in flatten(common).items() if not re.match(MASK_KEYS, key)}
-    return json.dumps(keys, sort_keys=True)
+    settings = flatten({k: v for k, v in config.items() if k not in NON_RESULT_KEYS})
+    mask = re.compile(r"(^|\.)(mask|invert)(\.|$)")
+    common = {key: value for key, value in settings.items() if not mask.search(key)}
+    return json.dumps(common, sort_keys=True, default=str)
 
 
 def naive_runs(runs: Iterable[Run]) -> dict[str, Run]:

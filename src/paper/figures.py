@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
+from src.core.images import open_picture
 from src.paper.evidence import Evidence
 from src.paper.measures import Undefined
 from src.runs.reader import read_yaml
@@ -57,6 +56,6 @@ def _figure(evidence: Evidence, title: str, caption: str, parts: Sequence[list[s
 def data_uri(file: Path) -> str:
     """A picture file as part of a page: JPEG, its own size."""
     data = io.BytesIO()
-    with Image.open(file) as image:
+    with open_picture(file) as image:
         image.convert("RGB").save(data, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

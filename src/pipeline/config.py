@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-import shutil
+import re
+from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from omegaconf.errors import (
 from src.core.errors import InputError, did_you_mean
 from src.pipeline import legacy
 from src.pipeline.schema import Config, validate
+from src.pipeline.targets import TRUST
+from src.runs.reader import flatten, read_yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONF = PROJECT / "conf"
@@ -31,6 +34,9 @@ OmegaConf.register_new_resolver(
     "at", lambda key, table, default: table.get(key, default), replace=True
 )
 OmegaConf.register_new_resolver("cores", lambda n=-1: cores(n), replace=True)
+COMMAND_LINE_ONLY = ("defaults", TRUST, "tracking.entity")  # in a file that is repeated, no
+# Neither a key nor a resolver of ours: ${oc.env:TOKEN} would put a secret into a folder's name.
+FOREIGN_RESOLVER = r"\$\{(?!\s*[\w.\[\]]+\s*\}|(project|at|cores):)"
 
 
 def cores(count: int = -1) -> int:
@@ -100,40 +106,65 @@ def resolve(cfg: DictConfig) -> Config:
 
 
 def upgraded_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
-    """The command line with the folder of --config-path replaced by a copy that Hydra can read.
+    """The command line with the run's folder of --config-path replaced by a copy for Hydra.
 
-    The copy has today's keys. Hydra reads a relative path from src/, and takes a run's folder
-    `steps` for a group of options.
+    The copy has today's keys, and Hydra's own settings as conf/ has them, whatever the file says:
+    they can name functions to call. Hydra would also read a relative path from src/, and take a
+    run's folder `steps` for a group of options.
 
     Args:
         arguments: the command line.
         folder: where the copy goes.
 
     Raises:
-        InputError: a key of an earlier release on the command line, or a setting in the file that
-            no release has any more.
+        InputError: a key of an earlier release on the command line, no run's configuration in the
+            folder, or a setting in it that is gone, or that a file may not have.
     """
     legacy.refuse_renamed(arguments)
-    for i, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag in ("--config-path", "-cp") and (equals or arguments[i + 1 :]):
-            path = Path(value if equals else arguments[i + 1])
-            if path.is_dir():
-                for file in path.glob("*.yaml"):
-                    _copy_upgraded(file, folder / file.name)
-                return [*arguments[:i], flag, str(folder), *arguments[i + (1 if equals else 2) :]]
-    return list(arguments)
+    flags = ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--config-path", "-cp", type=Path)
+    flags.add_argument("--config-name", "-cn", default="config")
+    found, others = flags.parse_known_args(arguments)
+    if found.config_path is None:
+        return list(arguments)
+    file = found.config_path / f"{found.config_name.removesuffix('.yaml')}.yaml"
+    config = _load_config(file)
+    _check_repeated(config, arguments)
+    config = legacy.upgrade(config)
+    config.hydra = OmegaConf.load(CONF / "config.yaml").hydra
+    OmegaConf.save(config, folder / file.name)
+    return ["--config-path", str(folder), "--config-name", file.stem, *others]
 
 
-def _copy_upgraded(file: Path, copy: Path) -> None:
-    try:
-        config = OmegaConf.load(file)
-    except Exception:  # Hydra says what is wrong with it, if it is the one that is asked for
-        config = None
-    if isinstance(config, DictConfig) and "backbone" in config and "loss" in config:
-        OmegaConf.save(legacy.upgrade(config), copy)
-    else:
-        shutil.copy(file, copy)
+def check_trust(cfg: DictConfig, overrides: Iterable[str]) -> None:
+    """Refuse modules that a file names as trusted: `overrides` of the command line do."""
+    if cfg.trusted_modules and not any(o.lstrip("+").startswith(f"{TRUST}=") for o in overrides):
+        raise InputError(TRUST, f"{cfg.trusted_modules} in a file", "it on the command line")
+
+
+def _load_config(file: Path) -> DictConfig:
+    expected = "a run's folder, with its config.yaml"
+    if not read_yaml(file):  # also what is too large, or refers to itself
+        problem = "cannot be read" if file.exists() else "is not there"
+        raise InputError("--config-path", f"'{file}', which {problem}", expected)
+    config = OmegaConf.load(file)
+    if not isinstance(config, DictConfig) or "backbone" not in config or "loss" not in config:
+        raise InputError("--config-path", f"'{file}', which is no run's", expected)
+    return config
+
+
+def _check_repeated(config: DictConfig, arguments: Sequence[str]) -> None:
+    """Refuse what would import, read or send something that the command line does not name."""
+    keys = {argument.lstrip("+").partition("=")[0] for argument in arguments}
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    for key in COMMAND_LINE_ONLY:
+        value = OmegaConf.select(config, key)
+        if value and key not in keys:
+            raise InputError(key, f"{value!r} in a file", "it on the command line, or not at all")
+    for key, value in flatten(plain).items():
+        if not key.startswith("hydra.") and re.search(FOREIGN_RESOLVER, str(value)):
+            raise InputError(key, repr(value), "no resolver but project, at and cores in a file")
 
 
 def format_error(error: Exception, arguments: Iterable[str]) -> str:

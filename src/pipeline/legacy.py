@@ -28,6 +28,7 @@ tile_size: null
 precision: float32
 pyramid: {levels: 1, scale_factor: 2.0, steps_per_level: 40, residual: 0.0}
 optimized_metric: null
+trusted_modules: []
 evaluate: false
 loss:
   normalize_masks: true

@@ -9,8 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from hydra.errors import HydraException, InstantiationException
-from hydra.utils import get_method
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from src.core.files import Signature, file_signature
 from src.core.settings import check_arguments
 from src.depth_nets import DepthNet, estimate_depth
 from src.objective import check_depth_size
+from src.pipeline import targets
 from src.pipeline.config import compose, options
 from src.pipeline.schema import Config, Node
 from src.runs.identity import PRECISIONS, precision
@@ -68,11 +68,7 @@ def target(key: str, node: Node) -> Callable[..., Any]:
     Raises:
         InputError: nothing of that name.
     """
-    name = node.get("_target_")
-    try:
-        return get_method(str(name))
-    except (HydraException, ValueError, ImportError) as error:
-        raise InputError(f"{key}._target_", repr(name), "the name of a function") from error
+    return targets.find(f"{key}._target_", str(node.get("_target_")))
 
 
 def check_node(key: str, node: Node, positional: int = 0) -> None:

@@ -35,6 +35,9 @@ def check(file: Path, stylization: Stylization, steps: int) -> int:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         pastiche, step = state["state_dict"]["pastiche"], int(state["global_step"])
+        (optimizer,) = state["optimizer_states"]
+        if step < 0 or "fit_loop" not in state["loops"] or (step and not optimizer["state"]):
+            raise ValueError("a part is missing")
     except Exception as error:  # torch, zipfile and pickle each have their own
         raise InputError(
             "resume", f"{file}, which is not a run's checkpoint", "one that this program wrote"

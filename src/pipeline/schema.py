@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from src.core.errors import InputError, did_you_mean
 from src.core.settings import REST, Count, Index, Pixels, Range, Weight, from_mapping
+from src.pipeline.targets import check_targets
 
 Node = Mapping[str, Any]
 Name = str | int | float  # as YAML reads it: a file or a run may be called 3
@@ -106,6 +107,7 @@ class Config:
     trainer: Node
     tracking: Tracking
     clamp: bool = False
+    trusted_modules: list[str] = field(default_factory=list)
 
     @property
     def accelerator(self) -> str:
@@ -118,9 +120,10 @@ def validate(plain: Mapping[str, Any]) -> Config:
 
     Raises:
         InputError: an unknown key, a value that its key does not take, or two that do not go
-            together.
+            together, or a `_target_` that is not allowed.
     """
     config = from_mapping("", plain, Config)
+    check_targets("", plain, config.trusted_modules)
     if not config.styles:
         raise InputError("styles", repr(plain["styles"]), "at least one style")
     _check_restart(config.restart)

@@ -18,6 +18,7 @@ from src.pipeline.build import Job, build
 from src.pipeline.config import CONF, format_error, plain_values
 from src.pipeline.networks import depth_network
 from src.pipeline.schema import Config, validate
+from src.pipeline.targets import TRUST
 from src.runs.identity import RunMetadata, config_hash, precision, run_metadata
 from src.runs.reader import CONFIG, FAILED, SUMMARY, TERMS
 from src.runs.summary import git_commit, versions
@@ -103,7 +104,13 @@ def _run(
                 StopOnSignal(),
             ],
         )
-        trainer.fit(job.stylization, itertools.count(), ckpt_path=checkpoint)
+        try:
+            trainer.fit(job.stylization, itertools.count(), ckpt_path=checkpoint)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            if checkpoint is None or timer.first_step is not None:
+                raise
+            got = f"{checkpoint}, which cannot be restored ({str(error).splitlines()[0][:120]})"
+            raise InputError("resume", got, "a checkpoint of a run with this optimizer") from error
         pastiche = job.stylization.current_image
         file = writer.image("pastiche.png", pastiche, job.alpha)
         interrupted = trainer.global_step < config.steps
@@ -181,5 +188,6 @@ def _write_config(cfg: DictConfig, writer: RunWriter) -> None:
     base = OmegaConf.load(CONF / "config.yaml")
     assert isinstance(whole, dict)
     assert isinstance(base, DictConfig)
+    whole.pop(TRUST, None)  # it counts on the command line only
     whole["hydra"] = OmegaConf.to_container(base.hydra, resolve=False)
     write_text(writer.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(whole)))

@@ -4,8 +4,8 @@ Hydra's sweepers make the jobs and its launchers run them; `ResumableLauncher` s
 """
 
 import itertools
-import json
 import os
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -26,15 +26,24 @@ from src.core.settings import from_mapping
 from src.inputs.folders import pictures_in
 from src.pipeline import config as configuration
 from src.pipeline import legacy
-from src.runs.reader import CHECKPOINT, FAILED, SWEEP, Run
+from src.pipeline.targets import TRUST
+from src.runs.reader import CHECKPOINT, FAILED, SWEEP, Run, read_json
 
 RECORD = "sweep.json"
 SWEEP_LOCK = ".sweep.lock"
-JOB_LOCK = ".running"
+RUN_LOCK = ".running"
 ARCHIVE = ".earlier"  # attempts at jobs that were stopped or failed
 RESUME = "resume_sweep"
 TRIALS = "hydra.sweeper.n_trials"
 STOPPED = ("interrupted", "unfinished")
+MULTIRUN = ("-m", "--multirun")
+PARAMETERS = "hydra.sweeper.params."
+# Of Hydra's own settings those that cannot name a program, a file or a server.
+HARMLESS_HYDRA_KEY = (
+    r"hydra/(launcher|sweeper)|hydra\.sweeper\.params\.(?!hydra)[^@]*"
+    r"|hydra\.launcher\.(n_jobs|timeout_min|cpus_per_task|gpus_per_node|mem_gb|array_parallelism)"
+    r"|hydra\.sweeper\.(n_trials|n_jobs|max_failure_rate|study_name|direction)"
+)
 
 
 @dataclass
@@ -50,7 +59,8 @@ class Record:
 def read_record(folder: Path) -> Record:
     """The record in a sweep's folder; InputError where there is none, or a broken one."""
     try:
-        values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        (folder / RECORD).stat()
+        values = read_json(folder / RECORD)
         if "varied" in values:  # until release 0.4
             values["swept_keys"] = values.pop("varied")
         record = from_mapping(RECORD, values, Record)
@@ -96,18 +106,20 @@ def archive_attempt(folder: Path) -> Path | None:
     return attempt if resumable else None
 
 
-def job_lock(folder: Path) -> ExitStack:
-    """Hold a job's folder while the job runs; InputError where it is running already."""
-    got = f"'{folder.parent}', whose job {folder.name} is running"
+def run_lock(folder: Path) -> ExitStack:
+    """Hold a run's folder while it runs; InputError where it is running already."""
+    key, got = "hydra.run.dir", f"'{folder}', where a run is going on"
+    if (folder.parent / RECORD).exists():
+        key, got = RESUME, f"'{folder.parent}', whose job {folder.name} is running"
     stack = ExitStack()
-    stack.enter_context(_lock(folder / JOB_LOCK, InputError(RESUME, got, "its end")))
-    stack.callback((folder / JOB_LOCK).unlink, missing_ok=True)
+    stack.enter_context(_lock(folder / RUN_LOCK, InputError(key, got, "its end")))
+    stack.callback((folder / RUN_LOCK).unlink, missing_ok=True)
     return stack
 
 
 def _lock(file: Path, error: InputError) -> AbstractContextManager[Any]:
     """Take a lock, which also ends with its process; raise `error` if another holds it."""
-    from filelock import FileLock, Timeout  # 0.1 s, and only sweeps need it
+    from filelock import FileLock, Timeout  # 0.1 s
 
     try:
         return FileLock(file).acquire(timeout=0)
@@ -120,8 +132,7 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
     if _values(arguments, RESUME):
         return _resuming(arguments)
     # Hydra takes flags first only. Of groups the last wins: a sweep's file changes the experiment.
-    flags = ("-m", "--multirun")
-    arguments = sorted(arguments, key=lambda a: (a not in flags, _values([a], "sweep") != []))
+    arguments = sorted(arguments, key=lambda a: (a not in MULTIRUN, _values([a], "sweep") != []))
     if "folder" in _values(arguments, "sweep"):
         arguments = [_all_contents(a) if _key(a) == "content" else a for a in arguments]
     return arguments, None
@@ -131,9 +142,12 @@ def _resuming(arguments: Sequence[str]) -> tuple[list[str], Path]:
     """The recorded command line, with Hydra's own settings as they are now."""
     folder = Path(_values(arguments, RESUME)[-1]).expanduser()
     record = read_record(folder)
-    changes = [a for a in arguments if "=" in a and _key(a) != RESUME]
+    if links := [path for path in folder.iterdir() if path.is_symlink()]:
+        raise InputError(RESUME, f"'{links[0]}', a link", "a sweep's own files and folders")
+    flags = [a for a in arguments if a.startswith("-") or "=" not in a]
+    changes = [a for a in arguments if a not in flags and _key(a) != RESUME]
     for change in changes:
-        if not _key(change).startswith("hydra"):
+        if not _key(change).startswith("hydra") and _key(change) != TRUST:
             got = f"{change} beside {RESUME}"
             raise InputError(_key(change), got, "nothing that changes its jobs")
     if record.search is not None:
@@ -143,7 +157,30 @@ def _resuming(arguments: Sequence[str]) -> tuple[list[str], Path]:
         changes.append(f"{TRIALS}={max(trials - done, 0)}")
     changes.append(f"hydra.sweep.dir={_quote(folder.absolute())}")
     keys = {_key(change) for change in changes}
-    return [*(a for a in record.arguments if _key(a) not in keys), *changes], folder
+    recorded = [a for a in record.arguments if a in arguments or _key(a) not in keys]
+    for argument in recorded:
+        if argument not in arguments and not _is_harmless(argument):
+            got = f"{argument!r} in '{folder / RECORD}'"
+            raise InputError(RESUME, got, "that on the command line, too, or not at all")
+    added = [[a for a in kind if a not in recorded] for kind in (flags, changes)]
+    return [*added[0], *recorded, *added[1]], folder
+
+
+def _is_harmless(argument: str) -> bool:
+    """Whether a recorded argument can only do what this program does, with its own files."""
+    key, value = _key(argument), argument.partition("=")[2]
+    group = key.removeprefix(PARAMETERS).partition("@")[0]
+    names_file = group == "sweep" or "/" in group or (configuration.CONF / group).is_dir()
+    return argument in MULTIRUN or (
+        "=" in argument
+        and not (
+            re.fullmatch(r"[\w./]+(@[\w.]+)?", key) is None
+            or ("hydra" in key and re.fullmatch(HARMLESS_HYDRA_KEY, key) is None)
+            or key in configuration.COMMAND_LINE_ONLY
+            or (names_file and ".." in value)
+            or re.search(configuration.FOREIGN_RESOLVER, value)
+        )
+    )
 
 
 def _all_contents(argument: str) -> str:
@@ -253,7 +290,7 @@ class ResumableLauncher:
             return
         for job in map(self._job, numbers):
             if job.path.exists():
-                job_lock(job.path).close()  # none may be running, before anything is moved
+                run_lock(job.path).close()  # none may be running, before anything is moved
         overrides = [self._overrides(number) for number in numbers]
         try:
             self._launcher.launch(overrides, initial_job_idx=min(numbers))

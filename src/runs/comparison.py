@@ -86,8 +86,8 @@ def run_names(runs: Sequence[Run], longest: int = 120) -> list[str]:
         folder = run.path.resolve()
         values = overrides_by_key(run)
         words = [f"{key}={_file_name(values[key])}" for key in values if key in swept]
-        name = printable(f"{folder.parent.name}/{folder.name}")
-        names.append(" ".join([name, *words])[:longest])
+        name = " ".join([f"{folder.parent.name}/{folder.name}", *words])
+        names.append(printable(name)[:longest])
     return names
 
 

@@ -16,6 +16,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 NON_RESULT_KEYS = (
     "name",
     "output_dir",
+    "trusted_modules",
     "tracking",
     "trainer",
     "log_every_n_steps",

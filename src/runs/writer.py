@@ -6,8 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from src.core.errors import InputError
 from src.core.images import save_png
-from src.runs.reader import TERMS
+from src.runs.reader import TERMS, Run
 
 
 class RunWriter:
@@ -27,23 +28,33 @@ class RunWriter:
 class TermsLog:
     """terms.csv: one row per logged step, `step,total,<term>...`, of the pastiche before that step.
 
-    A resumed run copies from `earlier`, the terms.csv before it, the rows before step `start`.
+    A resumed run copies from `earlier`, the terms.csv before it, the whole rows before step
+    `start`; an InputError if that is another file.
     """
 
     def __init__(self, folder: RunWriter, earlier: Path | None = None, start: int = 0) -> None:
         self._path = folder.path / TERMS
         self._rows: list[dict[str, str]] = []
         if earlier is not None and earlier.is_file():
-            with earlier.open(newline="", encoding="utf-8") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) < start]
+            columns = Run(earlier.parent).terms
+            if "step" not in columns:
+                raise InputError("resume", f"'{earlier}', which is broken", f"a run's {TERMS}")
+            for row in zip(*columns.values(), strict=True):
+                values = dict(zip(columns, row, strict=True))
+                if 0 <= values["step"] < start:
+                    self._rows.append(self._texts(int(values.pop("step")), values))
         self._path.unlink(missing_ok=True)  # of another run in this folder
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Append a row, total and terms, and hand it to the disk."""
-        row = {"step": str(step)} | {name: repr(value) for name, value in values.items()}
+        row = self._texts(step, values)
         with self._path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(row), extrasaction="ignore", lineterminator="\n")
             if file.tell() == 0:
                 writer.writeheader()
                 writer.writerows(self._rows)
             writer.writerow(row)
+
+    @staticmethod
+    def _texts(step: int, values: Mapping[str, float]) -> dict[str, str]:
+        return {"step": str(step)} | {name: repr(value) for name, value in values.items()}

@@ -1,0 +1,48 @@
+"""HDF5 files, which can refer to other files and declare any size: read without either."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from h5py import Dataset, File, HardLink, is_hdf5
+
+from src.core.files import check_decoded_size
+
+MOST_CHUNKS = 100_000  # each of which takes its time
+__all__ = ["File", "dataset_names", "is_hdf5", "read_values"]
+
+
+def dataset_names(file: File) -> list[str]:
+    """The data sets of a file, links left out; a ValueError where they declare too much in all."""
+    found: dict[str, int] = {}
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, Dataset):
+            found[name] = math.prod(item.shape or ()) * item.dtype.itemsize
+
+    file.visititems(visit)
+    check_decoded_size(sum(found.values()) - Path(file.filename).stat().st_size)
+    return list(found)
+
+
+def read_values(file: File, name: str, index: int | None = None) -> np.ndarray:
+    """The numbers of a data set, or those at one index of its first axis.
+
+    Raises:
+        ValueError: it lies in another file, holds no numbers, or declares too many.
+    """
+    if not isinstance(file.get(name, getlink=True), HardLink):
+        raise ValueError(f"{name}, a link")
+    dataset = file[name]
+    if not isinstance(dataset, Dataset) or dataset.dtype.kind not in "uif":
+        raise ValueError(f"{name} without numbers")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{name} in another file")
+    shape = dataset.shape if index is None else dataset.shape[1:]
+    chunk = dataset.chunks or dataset.shape  # is read whole
+    for part in (shape, chunk if dataset.chunks else ()):
+        check_decoded_size(math.prod(part) * dataset.dtype.itemsize)
+    if math.prod(-(-n // m) for n, m in zip(dataset.shape, chunk, strict=True)) > MOST_CHUNKS:
+        raise ValueError(f"{name} in more than {MOST_CHUNKS} pieces")
+    values: np.ndarray = dataset[() if index is None else index]
+    return values
