@@ -235,7 +235,7 @@ def test_an_interrupted_job_goes_on_from_its_checkpoint(command: Command, tmp_pa
         assert (folder / "1" / file).read_bytes() == (whole / "1" / file).read_bytes()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"jobs": 3}', '{"arguments": [1]}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 10**5, '{"jobs": 3}', '{"arguments": [1]}'])
 def test_a_broken_record_is_one_clear_line(text: str, tmp_path: Path) -> None:
     (tmp_path / sweep.RECORD).write_text(text)
     with pytest.raises(InputError, match=r"^resume_sweep: got '.*', whose sweep.json is broken"):

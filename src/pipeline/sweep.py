@@ -4,6 +4,7 @@ Hydra's sweepers make the jobs and its launchers run them; `ResumableLauncher` s
 """
 
 import itertools
+import json
 import os
 import re
 import shlex
@@ -21,13 +22,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from src.core.errors import InputError
-from src.core.files import write_json, write_text
+from src.core.files import read_regular, write_json, write_text
 from src.core.settings import from_mapping
 from src.inputs.folders import pictures_in
 from src.pipeline import config as configuration
 from src.pipeline import legacy
 from src.pipeline.targets import TRUST
-from src.runs.reader import CHECKPOINT, FAILED, SWEEP, Run, read_json
+from src.runs.reader import CHECKPOINT, FAILED, MOST_BYTES, SWEEP, Run
 
 RECORD = "sweep.json"
 SWEEP_LOCK = ".sweep.lock"
@@ -59,8 +60,7 @@ class Record:
 def read_record(folder: Path) -> Record:
     """The record in a sweep's folder; InputError where there is none, or a broken one."""
     try:
-        (folder / RECORD).stat()
-        values = read_json(folder / RECORD)
+        values = json.loads(read_regular(folder / RECORD, 8 * MOST_BYTES))
         if "varied" in values:  # until release 0.4
             values["swept_keys"] = values.pop("varied")
         record = from_mapping(RECORD, values, Record)
@@ -69,7 +69,7 @@ def read_record(folder: Path) -> Record:
         return record
     except OSError:
         problem = "which is no sweep's folder"
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         problem = f"whose {RECORD} is broken"
     raise InputError(RESUME, f"'{folder}', {problem}", f"a sweep's folder, with its {RECORD}")
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 # What is larger is not a run's: some hundred settings; of a table, rows of a million steps.
 MOST_BYTES, MOST_YAML_BYTES = 2**23, 2**20
 MOST_ENTRIES, MOST_LEVELS = 2000, 16
-LONGEST_TEXT, LONGEST_KEY = 4096, 200  # as of a path; the page has each key once per run
+LONGEST_TEXT, LONGEST_KEY = 2**16, 200  # a list of pictures; the page has each key once per run
 STATUSES = ("done", "interrupted", "failed", "unfinished", "missing")
 
 
