@@ -4,7 +4,8 @@ import logging
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -92,13 +93,15 @@ class Server:
 
     Attributes:
         url: its address, without a slash at the end.
-        folder: what it serves; `/cut/NAME` breaks off in the middle of the file NAME.
+        folder: what it serves.
         requests: the paths that were asked for.
+        answers: status, headers and pieces of the body, by path, where no file is served.
     """
 
     url: str
     folder: Path
     requests: list[str] = field(default_factory=list)
+    answers: dict[str, tuple[int, Mapping[str, str], Iterable[bytes]]] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -115,13 +118,16 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
         def do_GET(self) -> None:
             asked.requests.append(self.path)
-            if not self.path.startswith("/cut/"):
+            if self.path not in asked.answers:
                 return super().do_GET()
-            content = (folder / self.path.removeprefix("/cut/")).read_bytes()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
+            status, headers, pieces = asked.answers[self.path]
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content[: len(content) // 2])
+            with suppress(ConnectionError):  # who asked may have had enough
+                for piece in pieces:
+                    self.wfile.write(piece)
 
         def log_message(self, *args: object) -> None:
             pass

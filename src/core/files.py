@@ -7,11 +7,12 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 MOST_DECODED = 2**29  # bytes: what Pillow, too, takes at most for an RGB picture
+LARGEST_DOWNLOAD = 4 * 10**9  # bytes; NYU Depth v2 has 3e9
 
 
 def check_decoded_size(size: int) -> None:
@@ -64,30 +65,55 @@ def write_json(path: Path, value: Any) -> None:
 
 
 class DownloadError(OSError):
-    """A file could not be fetched; with `wrong_checksum` an answer came, but another file."""
+    """A file could not be fetched: `got` is what happened instead, `expected` what would help."""
 
-    def __init__(self, reason: str, wrong_checksum: bool) -> None:
-        super().__init__(reason)
-        self.reason, self.wrong_checksum = reason, wrong_checksum
+    def __init__(self, got: str, expected: str) -> None:
+        super().__init__(got)
+        self.got, self.expected = got, expected
 
 
-def download(url: str, checksum: str, path: Path) -> bool:
+def download(url: str, checksum: str, path: Path, most: int = LARGEST_DOWNLOAD) -> bool:
     """Fetch a file on first use; a file that is there is only checked. Whether it was not there.
 
     It is checked before it gets its name, so a broken download is never taken for it. `checksum` is
-    `sha256:` or `md5:` and the digest in hexadecimal. A failure is a DownloadError.
+    `sha256:` or `md5:` and the digest in hexadecimal; an answer ends at `most` bytes, whatever its
+    headers say. A failure is a DownloadError.
     """
     import pooch  # 0.2 s, and only where something is to be fetched
+    import requests
 
-    is_new = not path.exists()
     pooch.get_logger().setLevel("WARNING")
     try:
-        pooch.retrieve(url, checksum, path.name, path.parent, progressbar=is_new)
+        is_new = not path.exists()
+        pooch.retrieve(url, checksum, path.name, path.parent, downloader=partial(_stream, most))
+    except DownloadError:
+        raise
     except Exception as error:  # no network has many names, and so has a full disk
-        wrong = "known hash" in str(error)  # pooch has no type of its own for it
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise DownloadError("another checksum" if wrong else reason, wrong) from error
+        got, expected = f"no answer from {url} ({reason})", "a network, once"
+        if "known hash" in str(error):  # pooch has no type of its own for it
+            got, expected = f"a file with another checksum from {url}", f"one with {checksum}"
+        elif isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+            got = f"the folder {path.parent}, which cannot be written ({reason})"
+            expected = "a folder to write to, with room for the file"
+        raise DownloadError(got, expected) from error
     return is_new
+
+
+def _stream(most: int, url: str, part: str, _: object) -> None:
+    """Write what an address answers to a file; pooch's own downloader trusts its length."""
+    import requests
+    from tqdm import tqdm
+
+    with requests.get(url, stream=True, timeout=30) as answer, open(part, "wb") as file:
+        answer.raise_for_status()
+        length = answer.raw.length_remaining  # None where the header is no number
+        with tqdm(total=length, ncols=79, unit="B", unit_scale=True) as bar:
+            for chunk in answer.iter_content(2**16):
+                bar.update(file.write(chunk))
+                if file.tell() > most:
+                    got = f"more than {most / 1e6:,.0f} MB from {url}"
+                    raise DownloadError(got, "the file that was published there")
 
 
 def user_cache() -> Path:

@@ -24,9 +24,9 @@ def fetch(
     """The local copy of a file, fetched on first use with a progress bar.
 
     `checksum` is its SHA-256, or `md5:` and its MD5. `key` would take a local copy instead: for the
-    InputError where there is no network or another file. It is kept in `cache` (or else in torch's
-    own, so that what is there is used), in a `folder` where its name alone says too little.
-    `notice`, such as its licence, is logged when it has just been fetched.
+    InputError where there is no network, another file, or no room. It is kept in `cache` (or else
+    in torch's own, so that what is there is used), in a `folder` where its name alone says too
+    little. `notice`, such as its licence, is logged when it has just been fetched.
     """
     name = url.rsplit("/", 1)[-1]
     path = (cache or Path(torch.hub.get_dir()) / "checkpoints") / folder / name
@@ -34,12 +34,9 @@ def fetch(
     try:
         is_new = download(url, f"{kind or 'sha256'}:{digest}", path)
     except DownloadError as error:
-        if error.wrong_checksum:
-            expected = f"{'MD5' if kind == 'md5' else 'SHA-256'} {digest}"
-            raise InputError(key, f"a file with another checksum from {url}", expected) from error
         local = f"the folder {folder}" if folder else f"the file {name}"
-        expected = f"a network, once, or {local} from that address on this machine: {key}=PATH"
-        raise InputError(key, f"no answer from {url} ({error.reason})", expected) from error
+        expected = f"{error.expected}, or {local} from that address on this machine: {key}=PATH"
+        raise InputError(key, error.got, expected) from error
     if notice and is_new:
         log.warning(notice)
     return path

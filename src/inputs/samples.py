@@ -17,6 +17,7 @@ from src.inputs.depth_maps import RawDepth
 
 ASSETS = Path(__file__).parent / "assets"
 HOST = "https://raw.githubusercontent.com"
+LARGEST_PAINTING = 50_000_000  # bytes
 # Middlebury stereo 2014, "Motorcycle", at scikit-image's size: from its calibration file.
 FOCAL_LENGTH, PRINCIPAL_POINTS_APART = 994.978, 31.086  # px
 BASELINE = 0.193001  # m
@@ -65,10 +66,9 @@ def fetch_classic(name: str, key: str) -> Path:
     """The file of a classic, fetched on first use; an InputError has the `key` that named it."""
     url, path = f"{HOST}/{CLASSICS[name].file}", cached(name)
     try:
-        download(url, f"sha256:{CLASSICS[name].sha256}", path)
+        download(url, f"sha256:{CLASSICS[name].sha256}", path, LARGEST_PAINTING)
     except DownloadError as error:
-        got = f"'{name}', which is not on this machine and cannot be fetched from {url}"
         built_in = ", ".join(paintings())
-        expected = f"a network, once; or what is built in: {built_in}; or a file"
-        raise InputError(key, f"{got} ({error.reason})", expected) from error
+        expected = f"{error.expected}; or what is built in: {built_in}; or a file"
+        raise InputError(key, f"'{name}', but {error.got}", expected) from error
     return path
