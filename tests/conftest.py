@@ -1,6 +1,7 @@
 """What every test gets: one thread, a seed, no files left in the project; and two helpers."""
 
 import logging
+import os
 import random
 import sys
 import threading
@@ -9,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -20,6 +21,23 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
 torch.set_num_threads(1)
+
+
+def _strict(report: Any) -> Any:
+    """With STRICT=1 in the environment, what is skipped has failed: a browser or data is lost."""
+    if report.skipped and os.environ.get("STRICT") == "1":
+        report.outcome, report.longrepr = "failed", f"STRICT=1, but {report.longrepr[-1]}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    return _strict((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    return _strict((yield))
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ from src.pipeline.schema import Config, Pyramid
 from src.runs import identity
 from src.runs.identity import config_hash, run_metadata
 from tests import monodepth2_files
-from tests.running import SMALL, TINY_DEPTH, TinyDepthNet, compose
+from tests.running import SMALL, TINY_DEPTH, Intruder, TinyDepthNet, compose
 
 GROUPS = ("distance", "loss", "mask", "depth_net", "optimizer", "trainer", "tracking", "styles")
 
@@ -532,6 +532,11 @@ def test_a_checkpoint_must_fit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^steps: got 5; expected more than the 5 steps"):
         checkpoints.check(file, made.stylization, 5)
     assert checkpoints.check(file, made.stylization, 6) == 5
+    intruder = Intruder(tmp_path / "was_here")
+    torch.save({"state_dict": state, "global_step": 5, "loops": intruder}, file)
+    with pytest.raises(InputError, match=r"^resume: got .* not a run's checkpoint"):
+        checkpoints.check(file, made.stylization, 6)
+    assert not intruder.victim.exists()
 
 
 def optimizer_region(*overrides: str) -> torch.Tensor | None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from src.inputs import depth_files
 from src.inputs.depth_files import PRESETS
 from tests.phone_files import refused
+from tests.running import Intruder
 
 METRES = np.linspace(0.5, 7.5, 48).reshape(6, 8).astype(np.float32)
 
@@ -195,6 +197,16 @@ def test_axes_of_length_one(tmp_path: Path) -> None:
 )
 def test_arrays_that_are_no_map(tmp_path: Path, bad: np.ndarray) -> None:
     assert_refused("depth.path", save(bad, tmp_path / "d.npy"), "cannot be read")
+
+
+@pytest.mark.parametrize("name", ["d.npy", "d.npz"])
+def test_an_array_cannot_run_code(tmp_path: Path, name: str) -> None:
+    intruder = Intruder(tmp_path / "was_here")
+    path = save(np.array([[intruder]], object), tmp_path / name)
+    with mock.patch.object(np, "load", wraps=np.load) as load:
+        assert_refused("depth.path", path, "cannot be read")
+    assert not intruder.victim.exists()
+    assert all(call.kwargs["allow_pickle"] is False for call in load.call_args_list)
 
 
 def test_a_header_that_promises_too_much(tmp_path: Path) -> None:

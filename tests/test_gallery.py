@@ -1,7 +1,6 @@
 """The gallery: what is on the page, and in a real browser that what is clicked happens."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -314,20 +313,19 @@ def test_the_command_ends_in_one_line(
         assert not (folder / "index.html").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written(sweep: Path) -> None:
-    sweep.chmod(0o555)
-    with pytest.raises(InputError, match="Permission denied"):
+    (sweep / "gallery").write_text("a file, where the folder should be")
+    with pytest.raises(InputError, match=r"gallery.*expected a folder that can be written"):
         write_gallery(sweep)
-    sweep.chmod(0o755)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    from playwright import sync_api
+
     if CHROMIUM is None:
         pytest.skip("no chromium is installed")
-    with playwright.sync_playwright() as running:
+    with sync_api.sync_playwright() as running:
         browser = running.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
         )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -137,7 +138,10 @@ def test_resume_equals_an_uninterrupted_run_bit_for_bit(optimizer: str, tmp_path
     settings = ("+experiment=masked_style", f"optimizer={optimizer}", "log_every_n_steps=2")
     whole = run(tmp_path / "whole", *settings, "steps=7")
     first = run(tmp_path / "first", *settings, "steps=3")
-    second = run(tmp_path / "second", *settings, "steps=7", f"resume={first}")
+    with mock.patch.object(torch, "load", wraps=torch.load) as load:
+        second = run(tmp_path / "second", *settings, "steps=7", f"resume={first}")
+    assert len(load.call_args_list) >= 2  # this program's check, and Lightning
+    assert all(call.kwargs["weights_only"] is True for call in load.call_args_list)
     assert torch.equal(pastiche(second), pastiche(whole))
     assert (second / "pastiche.png").read_bytes() == (whole / "pastiche.png").read_bytes()
     assert terms(second) == terms(whole)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
@@ -270,6 +270,23 @@ def test_a_folder_holds_one_sweep_and_a_job_runs_once_at_a_time(
     assert "whose job 0 is running; expected its end" in ran.err.splitlines()[-1]
     assert command(f"resume_sweep={tmp_path}/here").code == 0
     assert not (job / sweep.RUN_LOCK).exists()
+
+
+def test_while_a_job_runs_its_folder_and_its_sweeps_are_locked(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+
+    def stylize(cfg: object, folder: Path, *_: object) -> float:
+        for file in (folder / sweep.RUN_LOCK, folder.parent / sweep.SWEEP_LOCK):
+            with pytest.raises(Timeout):
+                FileLock(file).acquire(timeout=0)
+            held.append(file.name)
+        return 0.0
+
+    monkeypatch.setattr("src.run.stylize", stylize)
+    command("-m", "+experiment=naive", f"hydra.sweep.dir={tmp_path}/here")
+    assert held == [sweep.RUN_LOCK, sweep.SWEEP_LOCK]
 
 
 def test_every_picture_of_a_folder_is_a_job(command: Command, tmp_path: Path) -> None:

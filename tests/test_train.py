@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from src.training import __main__ as command
 from src.training import batches
 from src.training.module import GRADIENT_WEIGHT, HeadTraining, loss
 from tests.depth_networks import small_vgg
+from tests.running import Intruder
 
 head_module = sys.modules["src.depth_nets.vgg_head"]  # its name in the package is its function
 
@@ -93,9 +95,16 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
             run(folder, tmp_path / "parts", "--rounds", "3")
     (part,) = (tmp_path / "parts").iterdir()
     assert not (part / "vgg_head.safetensors").exists()
-    assert run(folder, tmp_path / "parts", "--rounds", "3", "--resume", str(part)) == 0
+    with mock.patch.object(torch, "load", wraps=torch.load) as load:
+        assert run(folder, tmp_path / "parts", "--rounds", "3", "--resume", str(part)) == 0
+    assert len(load.call_args_list) >= 2  # this program's check, and Lightning
+    assert all(call.kwargs["weights_only"] is True for call in load.call_args_list)
     whole, parts = trained(tmp_path / "whole")[1], trained(tmp_path / "parts")[1]
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    intruder = Intruder(tmp_path / "was_here")
+    torch.save({"epoch": 1, "loops": intruder}, part / "last.ckpt")
+    assert run(folder, tmp_path / "parts", "--rounds", "3", "--resume", str(part)) == 1
+    assert not intruder.victim.exists()
 
 
 def test_fine_tuning_begins_with_the_weights_given_and_is_tracked(

@@ -21,6 +21,7 @@ from torch import Tensor
 from src.core import weights
 from src.core.errors import InputError
 from src.inputs import samples
+from tests.running import Intruder
 
 KEY = "backbone.weights"
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -326,16 +327,6 @@ def test_a_reason_of_many_lines_is_cut_to_its_first(
     path = saved(tmp_path / "net.pth", {})
     monkeypatch.setattr(torch, "load", fail)
     assert "cannot be read (bad magic number)" in unreadable(path)
-
-
-class Intruder:
-    """What a file of somebody else's may hold."""
-
-    def __init__(self, victim: Path) -> None:
-        self.victim = victim
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (str(self.victim),)
 
 
 def test_a_file_cannot_run_code(tmp_path: Path) -> None:

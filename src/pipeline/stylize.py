@@ -105,7 +105,8 @@ def _run(
             ],
         )
         try:
-            trainer.fit(job.stylization, itertools.count(), ckpt_path=checkpoint)
+            steps = itertools.count()
+            trainer.fit(job.stylization, steps, ckpt_path=checkpoint, weights_only=True)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             if checkpoint is None or timer.first_step is not None:
                 raise

@@ -76,8 +76,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         check_value(key, getattr(settings, key), Count)
     if not 0 < settings.held_out < 1:
         raise InputError("held_out", str(settings.held_out), "a share between 0 and 1")
-    if settings.resume is not None and not Path(settings.resume, "last.ckpt").is_file():
-        raise InputError("resume", f"'{settings.resume}'", "a folder with last.ckpt in it")
+    try:
+        if settings.resume is not None:
+            torch.load(Path(settings.resume, "last.ckpt"), "cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and pickle each have their own
+        expected = "a folder with last.ckpt in it, as a training wrote it"
+        raise InputError("resume", f"'{settings.resume}'", expected) from error
     return settings
 
 
@@ -128,7 +132,8 @@ def train(settings: argparse.Namespace) -> Path:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, ckpt_path=settings.resume and folder / "last.ckpt")
+        checkpoint = settings.resume and folder / "last.ckpt"
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         weights = folder / "vgg_head.safetensors"
         with replace_whole(weights) as part:
             half = {name: x.cpu().half().contiguous() for name, x in head.state_dict().items()}
