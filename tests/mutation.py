@@ -26,7 +26,8 @@ TESTS = {  # pytest's arguments, for the first beginning of a path; else the tes
     "src/pipeline/sweep.py": "test_sweep.py -k 'runs_once or interrupted or locked'",
     "src/run.py": "test_sweep.py -k 'runs_once or interrupted or locked'",
     "src/training/__main__.py": "test_train.py",
-    "src/tracking/callbacks.py": "test_stylization.py test_tracking.py test_run.py -k 'checkpoint or clock or finite or every_file or resume or interrupted_run'",
+    "src/tracking/callbacks.py": "test_stylization.py test_tracking.py test_run.py"
+    " -k 'checkpoint or clock or finite or every_file or resume or interrupted_run'",
     "src/core/files.py": "test_files.py test_weights.py",
     "src/inputs/holes.py": "test_depth_maps.py",
     "src/inputs/xmp.py": "test_embedded.py",
