@@ -81,7 +81,7 @@ _MERGES = [f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}" for a, b in pairwis
 HOSTILE = {
     "config.yaml": [
         *("a: &a [*a]", "\n".join(["a: &a [x]", *_LAUGHS]), "\n".join(["a: &a {x: 1}", *_MERGES])),
-        *("[" * 100_000, "{a: " * 100_000, "- " * 100_000, "? " * 100_000, f"a: 1{':1' * 120_000}"),
+        *("[" * 100_000, "{a: " * 100_000, "- " * 100_000, "? " * 100_000, f"a: 1{':1' * 500_000}"),
         *("styles: abc", "styles: {a: b}", "loss: 3", "depth: x", "size: x\nname: {}", "- 1"),
         *("1: 2\nnull: .nan\n2020-01-01: 2020-01-01\n[1]: 2", "? {a: b}\n: c", "a: !!set {x}"),
         *(f"seed: {'9' * 400}", f"seed: {'9' * 5000}", f"seed: 0x{'f' * 4000}", f"a: {'9' * 4090}"),
@@ -96,7 +96,12 @@ HOSTILE = {
     ],
     "terms.csv": [
         *("step,step,a\n0,1,2", "step,a\n0,\0\0", f"step,a\n0,{'1' * 200_000}", "step\ninf\nnan"),
-        *("\x1b,\ud800\n0,1", "," * 100_000, "a\n1e999", "step,a\n0,1\n" + "1" * 2**24),
+        *(
+            "\x1b,\ud800\n0,1",
+            ",".join(map(str, range(9000))) + "\n0" + ",0" * 8999,
+            "a\n1e999",
+            "step,a\n0,1\n" + "1" * 2**24,
+        ),
     ],
     "metrics.json": ["[1]", '{"ssim": "high"}', '{"ssim": [1]}', '{"toString": 1, "": 2}'],
     "FAILED": ["", "\x1b]0;owned\x07\x9b2J\n\ud800", "x" * 300_000],

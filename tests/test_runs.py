@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,15 @@ def test_broken_yaml_is_no_settings(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     assert read_yaml(tmp_path / "config.yaml") in ({}, {"a": "${"})
     assert read_yaml(tmp_path / "missing.yaml") == {}
+
+
+def test_deep_yaml_is_not_built_in_c_on_a_small_stack(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("? " * 3000)
+    before = threading.stack_size(2**19)
+    reader = threading.Thread(target=read_yaml, args=(tmp_path / "config.yaml",))
+    reader.start()  # else the process would end here
+    reader.join()
+    threading.stack_size(before)
 
 
 def test_runs_are_found_at_any_depth_in_natural_order(tmp_path: Path) -> None:

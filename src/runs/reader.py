@@ -68,9 +68,9 @@ class Run:
     @cached_property
     def status(self) -> str:
         """One of STATUSES; "unfinished" where the summary or the result is missing."""
-        if not os.path.isdir(self.path):  # pathlib's raises where a folder cannot be entered
+        if not self.path.is_dir():
             return "missing"
-        if os.path.exists(self.path / FAILED):
+        if os.path.exists(self.path / FAILED):  # pathlib's raises if the folder cannot be entered
             return "failed"
         status = self.summary.get("status")
         if status not in STATUSES or (status == "done" and self.pastiche is None):
@@ -207,7 +207,7 @@ def _load_yaml(data: bytes) -> Any:
     if len(data) > MOST_YAML_BYTES:
         raise ValueError("too large for settings")
     text, level = data.decode("utf-8-sig", "replace"), 0
-    # Deep nesting ends the process when it is built, and a number of many digits takes long.
+    # To build what is deeply nested ends the process, and a number of many digits takes long.
     for count, event in enumerate(yaml.parse(text, _Loader)):
         level += isinstance(event, yaml.CollectionStartEvent)
         level -= isinstance(event, yaml.CollectionEndEvent)
