@@ -159,7 +159,8 @@ def find_runs(folder: Path) -> list[Run]:
 def natural(text: str) -> list[tuple[int, int | str]]:
     """A key that sorts `job 10` behind `job 9`."""
     parts = [part for part in re.split(r"(\d+)", text) if part]
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+    # Of more than 4300 digits Python makes no number.
+    return [(0, int(part[:4000])) if part.isdecimal() else (1, part) for part in parts]
 
 
 def is_number(value: Any) -> bool:
