@@ -226,7 +226,7 @@ def test_no_run_can_end_the_page(tmp_path: Path) -> None:
     fake_run(tmp_path / "good")
     began = time.monotonic()
     page = write_gallery(tmp_path)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert page.stat().st_size < 400_000
     runs = {run["name"]: run for run in data_of(page)["runs"]}
     assert set(runs) == {*names, "good"}
