@@ -8,7 +8,7 @@ from collections.abc import Iterable
 def printable(text: str) -> str:
     """A text without what is no character (lone surrogates), or moves a terminal's cursor."""
     text = text.encode(errors="replace").decode()
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "?", text)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", text)
 
 
 class InputError(ValueError):
