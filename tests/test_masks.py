@@ -146,6 +146,11 @@ def test_auto_threshold_ignores_invalid_points() -> None:
     assert otsu_threshold(d, torch.zeros_like(valid)) == otsu_threshold(d, torch.ones_like(valid))
 
 
+def test_auto_threshold_lies_between_the_nearest_depths_on_either_side() -> None:
+    d = depth(0, 1 / 512, 1)  # the second is Otsu's threshold: the middle of a bin
+    assert otsu_threshold(d, torch.ones_like(d, dtype=torch.bool)) == (1 / 512 + 1) / 2
+
+
 def test_auto_threshold_of_a_flat_depth_is_that_depth() -> None:
     d = torch.full((1, 1, 4, 5), 0.25)
     assert otsu_threshold(d, torch.ones_like(d, dtype=torch.bool)) == 0.25
