@@ -516,6 +516,12 @@ def test_names_in_a_sweep_are_short() -> None:
     )
 
 
+def checkpoint(pastiche: torch.Tensor, step: int) -> dict[str, Any]:
+    """As much of one as is looked at before the run."""
+    parts = {"optimizer_states": [{"state": {0: {}}}], "loops": {"fit_loop": {}}}
+    return {"state_dict": {"pastiche": pastiche}, "global_step": step, **parts}
+
+
 def test_a_checkpoint_must_fit(tmp_path: Path) -> None:
     made = job("+experiment=naive")
     with pytest.raises(InputError, match=r"^resume: got .*, where no checkpoint is"):
@@ -524,16 +530,16 @@ def test_a_checkpoint_must_fit(tmp_path: Path) -> None:
     file.write_bytes(b"no")
     with pytest.raises(InputError, match=r"^resume: got .* not a run's checkpoint"):
         checkpoints.check(file, made.stylization, 10)
-    torch.save({"state_dict": {"pastiche": torch.zeros(1, 3, 4, 5)}, "global_step": 5}, file)
+    torch.save(checkpoint(torch.zeros(1, 3, 4, 5), 5), file)
     with pytest.raises(InputError, match=r"^resume: got a pastiche of 5 x 4 pixels; expected 48"):
         checkpoints.check(file, made.stylization, 10)
-    state = {"pastiche": torch.zeros(made.stylization.pastiche.shape)}
-    torch.save({"state_dict": state, "global_step": 5}, file)
+    state = checkpoint(torch.zeros(made.stylization.pastiche.shape), 5)
+    torch.save(state, file)
     with pytest.raises(InputError, match=r"^steps: got 5; expected more than the 5 steps"):
         checkpoints.check(file, made.stylization, 5)
     assert checkpoints.check(file, made.stylization, 6) == 5
     intruder = Intruder(tmp_path / "was_here")
-    torch.save({"state_dict": state, "global_step": 5, "loops": intruder}, file)
+    torch.save(state | {"callbacks": intruder}, file)
     with pytest.raises(InputError, match=r"^resume: got .* not a run's checkpoint"):
         checkpoints.check(file, made.stylization, 6)
     assert not intruder.victim.exists()
@@ -602,9 +608,9 @@ def test_a_checkpoint_must_have_the_size_of_its_step(tmp_path: Path) -> None:
     made, file = job(*settings).stylization, tmp_path / "last.ckpt"
     coarse, fine = torch.zeros(1, 3, 16, 24), torch.zeros(1, 3, 32, 48)
     for step, right, wrong in ((3, coarse, fine), (4, coarse, fine), (5, fine, coarse)):
-        torch.save({"state_dict": {"pastiche": right}, "global_step": step}, file)
+        torch.save(checkpoint(right, step), file)
         assert checkpoints.check(file, made, 9) == step
-        torch.save({"state_dict": {"pastiche": wrong}, "global_step": step}, file)
+        torch.save(checkpoint(wrong, step), file)
         size = f"{right.shape[-1]} x {right.shape[-2]}, as .* levels make it after {step} steps"
         with pytest.raises(InputError, match=f"^resume: .* expected {size}"):
             checkpoints.check(file, made, 9)
