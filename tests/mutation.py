@@ -28,6 +28,7 @@ TESTS = {  # pytest's arguments, for the first beginning of a path; else the tes
     "src/run.py": "test_sweep.py -k 'runs_once or interrupted or locked'",
     "src/training/__main__.py": "test_train.py",
     "src/tracking/callbacks.py": "test_stylization.py test_tracking.py test_run.py -k 'not wandb'",
+    "src/core/files.py": "test_files.py test_weights.py",
     "src/inputs/holes.py": "test_depth_maps.py",
     "src/inputs/xmp.py": "test_embedded.py",
     "src/gallery/": "test_gallery.py",
@@ -79,11 +80,9 @@ def mutants(file: str) -> Iterator[tuple[str, str]]:
 def passes(tree: Path, tests: str, timeout: float) -> bool:
     """Whether the tests pass in time; what they started ends with them."""
     command = ["timeout", "-s", "KILL", str(timeout), sys.executable, "-m", "pytest"]
-    command += ["-xqp", "no:cacheprovider", *shlex.split(tests)]
+    command += ["-xqp", "no:cacheprovider", *shlex.split(tests.replace("test_", "tests/test_"))]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    return (
-        subprocess.call(command, cwd=tree / "tests", env=environment, stdout=NULL, stderr=NULL) == 0
-    )
+    return subprocess.call(command, cwd=tree, env=environment, stdout=NULL, stderr=NULL) == 0
 
 
 def main() -> None:

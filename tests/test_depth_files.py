@@ -188,6 +188,7 @@ def test_axes_of_length_one(tmp_path: Path) -> None:
     "bad",
     [
         np.zeros(5),
+        np.zeros((0, 4)),
         np.zeros((2, 3, 5)),
         np.zeros((4, 4), complex),
         np.zeros((4, 4), bool),
@@ -197,6 +198,12 @@ def test_axes_of_length_one(tmp_path: Path) -> None:
 )
 def test_arrays_that_are_no_map(tmp_path: Path, bad: np.ndarray) -> None:
     assert_refused("depth.path", save(bad, tmp_path / "d.npy"), "cannot be read")
+
+
+def test_alpha_says_nothing_about_depth(tmp_path: Path) -> None:
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    path = save(np.dstack([grey, grey, grey, np.full_like(grey, 255)]), tmp_path / "d.png")
+    assert np.array_equal(depth_files.read(path, preset="near_black").values, grey)
 
 
 @pytest.mark.parametrize("name", ["d.npy", "d.npz"])
