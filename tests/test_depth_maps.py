@@ -193,3 +193,11 @@ def test_conjugate_gradients_solve() -> None:
     system = sparse.csr_array(dense)
     found = holes._conjugate_gradients(system, right, np.zeros(30), 1 / dense.diagonal())
     assert np.abs(found - np.linalg.solve(dense, right)).max() < 1e-3
+
+
+def test_a_dense_map_is_known_where_it_is_positive() -> None:
+    values = np.tile(np.linspace(1, 2, 16, dtype=np.float32), (12, 1))
+    values[5, 8] = 0
+    raw = RawDepth(values, values > 0, "depth", "m", "drawn", dense=True)
+    found = prepare(raw, 12, 16)[0]
+    assert 0.4 < float(found[0, 0, 5, 8]) < 0.7
