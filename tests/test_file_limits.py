@@ -24,7 +24,7 @@ from src.core import hdf5, images, weights
 from src.core.errors import InputError
 from src.core.files import MOST_DECODED, check_decoded_size
 from src.gallery.thumbnails import make_thumbnails
-from src.inputs import depth_files, nyu, pictures
+from src.inputs import depth_files, nyu, pictures, xmp
 from src.inputs.scenes import load_scene
 from tests import phone_files as phone
 
@@ -205,6 +205,46 @@ def test_archives_that_declare_too_much(file: Path, monkeypatch: pytest.MonkeyPa
     assert "MB when decoded" in refusal(lambda: weights.read_from(file, "net.pth", "x"))
     file.write_bytes(npz("archive/data/0"))
     assert "MB when decoded" in refusal(lambda: weights.read(file, "x"))
+
+
+def test_groups_without_end(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "w.h5", "w") as out:
+        out["fire1/x/kernel:0"] = np.ones(3)
+        out["fire1/x/again"] = out["/"]  # a circle
+        out["fire1/y"] = h5py.SoftLink("/fire1/x")
+    assert list(weights.read(tmp_path / "w.h5", "x")) == ["fire1/x.bias"]
+    with h5py.File(tmp_path / "w.h5", "w") as out:
+        out.create_group("/".join("a" * 200))
+    assert "groups more than 16 deep" in refusal(lambda: weights.read(tmp_path / "w.h5", "x"))
+
+
+@pytest.mark.parametrize("kind", ["sparse", "meta"])
+def test_tensors_that_take_no_room_in_a_file(kind: str, tmp_path: Path) -> None:
+    shape = (10**6, 10**6)
+    made = torch.empty(shape, device="meta")
+    if kind == "sparse":
+        made = torch.sparse_coo_tensor(
+            torch.zeros(2, 1, dtype=torch.long), torch.ones(1), shape, check_invariants=True
+        )
+    torch.save({"a": made}, tmp_path / "w.pth")
+    assert "x: got " in refusal(lambda: weights.read(tmp_path / "w.pth", "x"))
+
+
+def test_a_side_that_makes_a_picture_endless() -> None:
+    with pytest.raises(InputError, match=r"^short_side: got 512 for a picture of 60000 x 8 pixels"):
+        images.fit(8, 60_000, short_side=512)
+    assert images.fit(8, 60_000, size=512) == (1, 512)
+
+
+def test_an_extension_is_joined_once(file: Path) -> None:
+    """However many packets name it."""
+    guid = b"0" * 32
+    extension = b"<x>" + b" " * 40_000 + b"</x>"
+    name = b'<x xmlns:n="http://ns.adobe.com/xmp/note/" n:HasExtendedXMP="' + guid + b'"/>'
+    piece = phone.EXTENSION + guid + struct.pack(">II", len(extension), 0) + extension
+    packets = [phone.segment(0xE1, phone.XMP + name) for _ in range(300)]
+    jpeg = phone.with_segments(phone.photo(), phone.segment(0xE1, piece), *packets)
+    assert len(xmp.packets(jpeg)) == 301
 
 
 def links(file: h5py.File, kind: str, secret: Path) -> None:

@@ -40,7 +40,8 @@ def test_fit(height: int, width: int, sides: dict[str, int], expected: tuple[int
 def test_fit_gives_exactly_the_side_asked_for() -> None:
     for height, width, side in np.random.default_rng(0).integers(1, 5000, (1000, 3)).tolist():
         assert max(fit(height, width, size=side)) == side
-        assert min(fit(height, width, short_side=side)) == side
+        if side * side * max(height, width) / min(height, width) < 10**8:
+            assert min(fit(height, width, short_side=side)) == side
 
 
 @pytest.mark.parametrize("key", ["size", "short_side"])

@@ -4,10 +4,11 @@ import math
 from pathlib import Path
 
 import numpy as np
-from h5py import Dataset, File, HardLink, is_hdf5
+from h5py import Dataset, File, Group, HardLink, is_hdf5
 
 from src.core.files import check_decoded_size
 
+MOST_LEVELS = 16  # of groups
 MOST_CHUNKS = 100_000  # each of which takes its time
 __all__ = ["File", "dataset_names", "is_hdf5", "read_values"]
 
@@ -15,12 +16,20 @@ __all__ = ["File", "dataset_names", "is_hdf5", "read_values"]
 def dataset_names(file: File) -> list[str]:
     """The data sets of a file, links left out; a ValueError where they declare too much in all."""
     found: dict[str, int] = {}
-
-    def visit(name: str, item: object) -> None:
-        if isinstance(item, Dataset):
-            found[name] = math.prod(item.shape or ()) * item.dtype.itemsize
-
-    file.visititems(visit)
+    groups, seen = [file["/"]], {file["/"]}
+    while groups:  # HDF5's own walk takes the stack, and quadratic time, where many are nested
+        group = groups.pop()
+        if group.name.count("/") > MOST_LEVELS:
+            raise ValueError(f"groups more than {MOST_LEVELS} deep")
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), HardLink):
+                continue
+            item = group[name]
+            if isinstance(item, Dataset):
+                found[item.name[1:]] = math.prod(item.shape or ()) * item.dtype.itemsize
+            elif isinstance(item, Group) and item not in seen:
+                groups.append(item)
+                seen.add(item)
     check_decoded_size(sum(found.values()) - Path(file.filename).stat().st_size)
     return list(found)
 

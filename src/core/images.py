@@ -3,6 +3,7 @@
 Pictures are (1, 3, H, W) float32 sRGB in [0, 1]; maps are (1, 1, H, W).
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from PIL.ImageFile import ImageFile
 from torch import Tensor
 
 from src.core.errors import InputError
-from src.core.files import check_decoded_size, replace_whole
+from src.core.files import MOST_DECODED, check_decoded_size, replace_whole
 
 # A closed list: Pillow would otherwise start Ghostscript for a PostScript file called .jpg.
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "AVIF")
@@ -50,7 +51,8 @@ def fit(
     """The (height, width) in pixels of a picture scaled to a given side, its aspect kept.
 
     `size` is the long side of the result and wins over `short_side`; with neither, the picture
-    keeps its size. An InputError names the one that is not a positive whole number.
+    keeps its size. An InputError names the one that is not a positive whole number, or gives too
+    large a picture.
     """
     for key, side in {"size": size, "short_side": short_side}.items():
         if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 1):
@@ -61,7 +63,12 @@ def fit(
         scale = short_side / min(height, width)
     else:
         return height, width
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    fitted = max(1, round(height * scale)), max(1, round(width * scale))
+    if 3 * math.prod(fitted) > MOST_DECODED:
+        key, side = ("size", size) if size is not None else ("short_side", short_side)
+        got = f"{side} for a picture of {width} x {height} pixels"
+        raise InputError(key, got, f"one that gives {MOST_DECODED // 3:,} pixels at most")
+    return fitted
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:

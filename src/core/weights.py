@@ -103,9 +103,10 @@ def _read_torch(file: Path | io.BytesIO) -> State:
         file.seek(0)
     state = torch.load(file, map_location="cpu", weights_only=True)
     values = list(state.values()) if isinstance(state, Mapping) else []
-    if not any(isinstance(value, Tensor) for value in values) or not all(
-        isinstance(value, Tensor | int | float) for value in values
-    ):
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    numbers = [value for value in values if isinstance(value, int | float)]
+    plain = all(x.is_cpu and x.layout == torch.strided and not x.is_quantized for x in tensors)
+    if not tensors or not plain or len(tensors) + len(numbers) < len(values):
         raise ValueError("no table of tensors inside")
     return {name: torch.as_tensor(value) for name, value in state.items()}
 
@@ -141,7 +142,7 @@ def match(
     extra = [name for name in state if name not in expected and not re.match(ignore, name)]
     if missing or extra:
         parts = [f"{len(missing)} missing ({missing[0]} ...)"] if missing else []
-        parts += [f"{len(extra)} left over ({extra[0]} ...)"] if extra else []
+        parts += [f"{len(extra)} left over ({extra[0][:80]} ...)"] if extra else []
         raise InputError(key, f"weights of another network: {', '.join(parts)}", network)
     for name, parameter in expected.items():
         if state[name].shape != parameter.shape:

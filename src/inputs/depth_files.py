@@ -185,7 +185,7 @@ def plain_numbers(numbers: np.ndarray) -> np.ndarray:
     shape = tuple(n for n in numbers.shape if n != 1)
     if len(shape) == 3 and shape[-1] in (3, 4):  # a grey picture; alpha says nothing about depth
         colours = numbers.reshape(shape)[..., :3]
-        spread = colours.max(axis=-1).astype(float) - colours.min(axis=-1)
+        spread = np.ptp(colours, axis=-1)
         if np.percentile(spread, 99) > (GREY_TOLERANCE if numbers.dtype == np.uint8 else 0):
             raise ValueError("a map in colours, not in grey")
         numbers, shape = colours[..., 1], shape[:2]
@@ -211,7 +211,7 @@ def _npz(path: Path) -> tuple[np.ndarray, Kind | None]:
         named = [n for n in arrays.files if re.search(r"depth|disp", n.lower())]
         choice = arrays.files if len(arrays.files) == 1 else named
         if len(choice) != 1:
-            got = f"'{path}' with the arrays {', '.join(arrays.files) or 'none'}"
+            got = f"'{path}' with the arrays {', '.join(arrays.files)[:160] or 'none'}"
             raise InputError(KEY, got, "one array, or one called depth or disparity")
         kind: Kind = "disparity" if "disp" in choice[0].lower() else "depth"
         return arrays[choice[0]], kind if named else None
@@ -239,9 +239,11 @@ def _exr(path: Path) -> np.ndarray:
         expected = "the package OpenEXR installed, or another format"
         raise InputError(KEY, f"'{path}', an OpenEXR file", expected) from error
     with OpenEXR.File(str(path), header_only=True) as file:
-        header = file.header()
-        low, high = header["dataWindow"]
-        check_decoded_size(4 * len(header["channels"]) * int(np.prod(high - low + 1.0)))
+        for header in (part.header for part in file.parts):
+            low, high = header["dataWindow"]
+            check_decoded_size(4 * len(header["channels"]) * int(np.prod(high - low + 1.0)))
+            if header.get("type") in (OpenEXR.deepscanline, OpenEXR.deeptile):
+                raise ValueError("deep data: many depths for one pixel")
     with OpenEXR.File(str(path), separate_channels=True) as file:
         channels = {name: channel.pixels for name, channel in file.channels().items()}
     by_name = {name.rsplit(".", 1)[-1].lower(): pixels for name, pixels in channels.items()}

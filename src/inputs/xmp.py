@@ -31,7 +31,8 @@ def packets(jpeg: bytes) -> list[Element]:
     for packet in list(elements):
         guid = properties([packet], NOTE).get("HasExtendedXMP", "").encode()
         if guid in pieces:
-            whole = b"".join(piece for _, piece in sorted(pieces[guid].items()))
+            # Once: thousands of packets may name the same extension.
+            whole = b"".join(piece for _, piece in sorted(pieces.pop(guid).items()))
             if len(whole) != lengths[guid]:
                 raise ValueError(f"{len(whole)} of {lengths[guid]} bytes of extended XMP")
             elements.append(parse(whole))
