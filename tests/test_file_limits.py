@@ -207,6 +207,16 @@ def test_archives_that_declare_too_much(file: Path, monkeypatch: pytest.MonkeyPa
     assert "MB when decoded" in refusal(lambda: weights.read(file, "x"))
 
 
+def test_of_a_large_set_only_the_pieces_of_one_image_count(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.mat", "w") as out:
+        images = out.create_dataset("images", (500_000, 2), "u1", chunks=(1, 1))
+        images[7] = [3, 4]
+    with hdf5.File(tmp_path / "a.mat") as file:
+        assert hdf5.read_values(file, "images", 7).tolist() == [3, 4]
+        with pytest.raises(ValueError, match="in more than 100000 pieces"):
+            hdf5.read_values(file, "images")
+
+
 def test_groups_without_end(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "w.h5", "w") as out:
         out["fire1/x/kernel:0"] = np.ones(3)

@@ -51,7 +51,8 @@ def read_values(file: File, name: str, index: int | None = None) -> np.ndarray:
     chunk = dataset.chunks or dataset.shape  # is read whole
     for part in (shape, chunk if dataset.chunks else ()):
         check_decoded_size(math.prod(part) * dataset.dtype.itemsize)
-    if math.prod(-(-n // m) for n, m in zip(dataset.shape, chunk, strict=True)) > MOST_CHUNKS:
+    chunk = chunk[len(chunk) - len(shape) :]
+    if math.prod(-(-n // m) for n, m in zip(shape, chunk, strict=True)) > MOST_CHUNKS:
         raise ValueError(f"{name} in more than {MOST_CHUNKS} pieces")
     values: np.ndarray = dataset[() if index is None else index]
     return values
