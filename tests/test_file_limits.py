@@ -271,6 +271,16 @@ def links(file: h5py.File, kind: str, secret: Path) -> None:
             file.create_dataset(name, shape, h5py.ref_dtype)
 
 
+@pytest.mark.parametrize("name", ["images", "depths", "rawDepths"])
+def test_what_a_link_names_is_not_even_opened(name: str, tmp_path: Path) -> None:
+    """It could be a pipe that nobody writes to."""
+    with h5py.File(tmp_path / "a.mat", "w") as out:
+        out["images"], out["depths"] = np.zeros((1, 3, 8, 8), "u1"), np.ones((1, 8, 8), "f4")
+        out.pop(name, None)
+        out[name] = h5py.ExternalLink("nowhere", name)
+    assert f"{name}, a link" in refusal(lambda: nyu.read_mat(tmp_path / "a.mat"))
+
+
 @pytest.mark.parametrize("kind", ["external storage", "virtual", "external link", "references"])
 def test_hdf5_does_not_read_other_files(kind: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(mat(8))

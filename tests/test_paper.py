@@ -34,6 +34,7 @@ from src.runs import identity
 from src.runs.reader import Run
 from tests.fake_runs import fake_run
 from tests.running import tiny_backbone
+from tests.test_file_limits import png
 
 NASTY = """</script><script>alert(1)</script> "quoted" <b>&amp; ünï"""
 SMALL = Scale(short_side=48, steps=3, rounds=1)
@@ -578,10 +579,11 @@ def test_figures_say_what_is_missing(tmp_path: Path) -> None:
     assert by_title["Figure 4"].missing == "style mask: it failed"
     assert by_title["Figure 6"].lines == {"naive": evidence.curve("naive")}
     assert "it failed" in by_title["Figure 6"].missing
-    (run.path / "pastiche.png").write_bytes(b"no picture")
-    broken = figures.of_paper(evidence, evidence_of({"depth_none": run}))
-    assert "pastiche" in broken[0].missing
-    assert broken[-1].title == "Figure 10"
+    for content in (b"no picture", png(60_000, 60_000), png(12_000, 12_000, colour=6)):
+        (run.path / "pastiche.png").write_bytes(content)
+        broken = figures.of_paper(evidence, evidence_of({"depth_none": run}))
+        assert "pastiche" in broken[0].missing
+        assert broken[-1].title == "Figure 10"
 
 
 def test_errors_are_one_line(

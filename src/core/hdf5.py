@@ -10,7 +10,7 @@ from src.core.files import check_decoded_size
 
 MOST_LEVELS = 16  # of groups
 MOST_CHUNKS = 100_000  # each of which takes its time
-__all__ = ["File", "dataset_names", "is_hdf5", "read_values"]
+__all__ = ["File", "dataset", "dataset_names", "is_hdf5", "read_values"]
 
 
 def dataset_names(file: File) -> list[str]:
@@ -34,25 +34,31 @@ def dataset_names(file: File) -> list[str]:
     return list(found)
 
 
+def dataset(file: File, name: str) -> Dataset:
+    """A data set of numbers, not yet read; a ValueError where it lies in another file."""
+    if not isinstance(file.get(name, getlink=True), HardLink):
+        raise ValueError(f"{name}, a link")
+    found = file[name]
+    if not isinstance(found, Dataset) or found.dtype.kind not in "uif":
+        raise ValueError(f"{name} without numbers")
+    if found.external or found.is_virtual:
+        raise ValueError(f"{name} in another file")
+    return found
+
+
 def read_values(file: File, name: str, index: int | None = None) -> np.ndarray:
     """The numbers of a data set, or those at one index of its first axis.
 
     Raises:
-        ValueError: it lies in another file, holds no numbers, or declares too many.
+        ValueError: it is refused by `dataset`, or declares too many.
     """
-    if not isinstance(file.get(name, getlink=True), HardLink):
-        raise ValueError(f"{name}, a link")
-    dataset = file[name]
-    if not isinstance(dataset, Dataset) or dataset.dtype.kind not in "uif":
-        raise ValueError(f"{name} without numbers")
-    if dataset.external or dataset.is_virtual:
-        raise ValueError(f"{name} in another file")
-    shape = dataset.shape if index is None else dataset.shape[1:]
-    chunk = dataset.chunks or dataset.shape  # is read whole
-    for part in (shape, chunk if dataset.chunks else ()):
-        check_decoded_size(math.prod(part) * dataset.dtype.itemsize)
+    stored = dataset(file, name)
+    shape = stored.shape if index is None else stored.shape[1:]
+    chunk = stored.chunks or stored.shape  # is read whole
+    for part in (shape, chunk if stored.chunks else ()):
+        check_decoded_size(math.prod(part) * stored.dtype.itemsize)
     chunk = chunk[len(chunk) - len(shape) :]
     if math.prod(-(-n // m) for n, m in zip(shape, chunk, strict=True)) > MOST_CHUNKS:
         raise ValueError(f"{name} in more than {MOST_CHUNKS} pieces")
-    values: np.ndarray = dataset[() if index is None else index]
+    values: np.ndarray = stored[() if index is None else index]
     return values

@@ -43,10 +43,11 @@ def read_mat(path: Path, index: int = 0, name: str | None = None) -> Frame:
     if path.is_file() and not hdf5.is_hdf5(path):
         raise InputError("content", f"'{path}', which is not HDF5", EXPECTED)
     with as_input_error(path, "content", EXPECTED), hdf5.File(path, "r") as file:
-        missing = [key for key in ("images", "depths") if key not in file]
+        names = set(file)  # `in file` and `file[name]` would open what a link names
+        missing = [key for key in ("images", "depths") if key not in names]
         if missing:
             raise InputError("content", f"'{path}' without {' and '.join(missing)}", EXPECTED)
-        images, depths = file["images"], file["depths"]
+        images, depths = hdf5.dataset(file, "images"), hdf5.dataset(file, "depths")
         one_per_pixel = (len(images), *images.shape[2:])
         if images.ndim != 4 or images.shape[1] != 3 or depths.shape != one_per_pixel:
             got = f"'{path}' with images {images.shape} and depths {depths.shape}"
@@ -54,7 +55,7 @@ def read_mat(path: Path, index: int = 0, name: str | None = None) -> Frame:
         index = _check_index(index, len(images), name)
         rgb = hdf5.read_values(file, "images", index).transpose(2, 1, 0)
         filled = hdf5.read_values(file, "depths", index).T.astype(np.float32)
-        raw = "rawDepths" if "rawDepths" in file else "depths"
+        raw = "rawDepths" if "rawDepths" in names else "depths"
         measured = hdf5.read_values(file, raw, index).T
         if rgb.dtype != np.uint8 or measured.shape != filled.shape:
             raise ValueError(f"images of {rgb.dtype}, rawDepths of {measured.shape}")

@@ -47,7 +47,7 @@ def _figure(evidence: Evidence, title: str, caption: str, parts: Sequence[list[s
                 raise Undefined(f"the run wrote no {what}")
             else:
                 figure.pictures[label] = data_uri(file)
-        except (Undefined, OSError, SyntaxError) as error:
+        except Exception as error:  # Pillow has many ways of saying that a PNG is broken
             missing[name] = f"{label}: {error}"
     figure.missing = "; ".join(missing.values())
     return figure
