@@ -8,9 +8,10 @@ from h5py import Dataset, File, Group, HardLink, is_hdf5
 
 from src.core.files import check_decoded_size
 
+__all__ = ["File", "dataset", "dataset_names", "is_hdf5", "read_values"]
+
 MOST_LEVELS = 16  # of groups
 MOST_CHUNKS = 100_000  # each of which takes its time
-__all__ = ["File", "dataset", "dataset_names", "is_hdf5", "read_values"]
 
 
 def dataset_names(file: File) -> list[str]:
