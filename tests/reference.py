@@ -6,6 +6,7 @@ Written from the paper and from Gatys et al. 2017, not from the code under test.
 import math
 
 import numpy as np
+import scipy.linalg
 
 Array = np.ndarray
 
@@ -148,3 +149,15 @@ def depth_gradient_loss(predicted: Array, target: Array, scales: int = 4) -> flo
                     across.append(abs(residual[y, x + 1] - residual[y, x]))
         total += sum(sum(part) / len(part) for part in (down, across) if part)
     return total
+
+
+def gaussian_wasserstein(one: Array, other: Array, mask: Array | None = None) -> float:
+    """W^2 of the (C, H, W) features as Gaussians, those of `one` weighing mask^2, (H, W)."""
+    weights = np.ones(one.shape[1:]) if mask is None else mask**2
+    points = [one.reshape(len(one), -1), other.reshape(len(other), -1)]
+    means = [np.average(points[0], axis=1, weights=weights.ravel()), points[1].mean(1)]
+    first = np.cov(points[0], aweights=weights.ravel(), ddof=0)
+    second = np.cov(points[1], ddof=0)
+    root = scipy.linalg.sqrtm(second).real
+    mixed = scipy.linalg.sqrtm(root @ first @ root).real
+    return float(((means[0] - means[1]) ** 2).sum() + np.trace(first + second - 2 * mixed))

@@ -26,9 +26,19 @@ def upcast(x: Tensor) -> Tensor:
 
 def unnormalized_gram(features: Tensor, mask: Tensor | None = None) -> Tensor:
     """sum_k (mask F)_ik (mask F)_jk, (B, C, C), which adds up over the tiles of an image."""
+    return _sums(features, mask, False)[:, 1:]
+
+
+def unnormalized_moments(features: Tensor, mask: Tensor | None = None) -> Tensor:
+    """sum_k mask_k^2 F_k and below it `unnormalized_gram`, (B, 1 + C, C)."""
+    return _sums(features, mask, True)
+
+
+def _sums(features: Tensor, mask: Tensor | None, with_mean: bool) -> Tensor:
     if mask is not None:
         mask = mask.detach().to(accumulation_dtype(features)).expand(len(features), -1, -1, -1)
-    return _Gram.apply(features, mask)
+    sums: Tensor = _Sums.apply(features, mask, with_mean)
+    return sums
 
 
 def gram_normalizer(
@@ -45,35 +55,41 @@ def gram_normalizer(
     return positions * eta[..., None]
 
 
-class _Gram(torch.autograd.Function):
-    """`unnormalized_gram`; the gradient is as fine as the features.
+class _Sums(torch.autograd.Function):
+    """`unnormalized_moments`, the first row 0 without `with_mean`; the gradient is as fine as F.
 
-    Written out because the gradient, (dG + dG^T) F m^2, then costs one product, where autograd
-    would spend two. On CPUs the sum goes over a few rows at a time, so that neither masked features
-    nor finer ones leave the cache.
+    Written out because the gradient, ((dG + dG^T) F + ds) m^2, then costs one product, where
+    autograd would spend two. On CPUs the sum goes over a few rows at a time, so that neither
+    masked features nor finer ones leave the cache.
     """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(ctx: Any, features: Tensor, mask: Tensor | None, with_mean: bool) -> Tensor:
         ctx.save_for_backward(features, mask)
-        batch, channels = features.shape[:2]
-        gram = features.new_zeros((batch, channels, channels), dtype=accumulation_dtype(features))
+        ctx.with_mean = with_mean
+        (batch, channels), dtype = features.shape[:2], accumulation_dtype(features)
+        sums = features.new_zeros((batch, 1 + channels, channels), dtype=dtype)
         with torch.autocast(features.device.type, enabled=False):  # it would go back to half
             for i, rows in _row_chunks(features):
                 chunk = features[i, :, rows]
-                gram[i] += _outer(upcast(chunk) if mask is None else chunk * mask[i, :, rows])
-        return gram
+                chunk = upcast(chunk) if mask is None else chunk * mask[i, :, rows]
+                sums[i, 1:] += _outer(chunk)
+                if with_mean:
+                    weighted = chunk if mask is None else chunk * mask[i, :, rows]
+                    sums[i, 0] += weighted.sum((2, 3))
+        return sums
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         features, mask = ctx.saved_tensors
-        symmetric = (gradient + gradient.transpose(1, 2)).to(features.dtype)
+        of_mean, of_gram = gradient[:, 0].to(features.dtype), gradient[:, 1:]
+        symmetric = (of_gram + of_gram.transpose(1, 2)).to(features.dtype)
         with torch.autocast(features.device.type, enabled=False):
-            product = _apply_matrix(symmetric, features)
+            product = _apply_matrix(symmetric, features, of_mean if ctx.with_mean else None)
         if mask is not None:
             product *= mask.square().to(product.dtype)
-        return product, None
+        return product, None, None
 
 
 def _row_chunks(features: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -95,11 +111,15 @@ def _outer(x: Tensor) -> Tensor:
     return conv2d_weight(x, (x.shape[1], x.shape[1], 1, 1), x).flatten(2).permute(2, 0, 1)
 
 
-def _apply_matrix(matrix: Tensor, x: Tensor) -> Tensor:
-    """sum_j m_ij x_jk, (B, C, H, W)."""
+def _apply_matrix(matrix: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
+    """sum_j m_ij x_jk + b_i, (B, C, H, W)."""
     if not _by_convolution(x):
-        return torch.einsum("bij,bjhw->bihw", matrix, x)
-    images = [F.conv2d(one, m[..., None, None]) for one, m in zip(x.split(1), matrix, strict=True)]
+        product = torch.einsum("bij,bjhw->bihw", matrix, x)
+        return product if bias is None else product + bias[..., None, None]
+    images = [
+        F.conv2d(x[i : i + 1], m[..., None, None], None if bias is None else bias[i])
+        for i, m in enumerate(matrix)
+    ]
     return images[0] if len(images) == 1 else torch.cat(images)
 
 

@@ -1,6 +1,6 @@
 """The objective: terms of the loss and their weighted sum, as a function of the pastiche."""
 
-from src.objective.distances import GramDistance, StyleDistance
+from src.objective.distances import GramDistance, StyleDistance, WassersteinDistance
 from src.objective.objective import Objective
 from src.objective.targets import Inputs, Style, check_depth_size
 from src.objective.terms import ContentTerm, DepthTerm, StyleTerm, Term, TotalVariationTerm
@@ -16,5 +16,6 @@ __all__ = [
     "StyleTerm",
     "Term",
     "TotalVariationTerm",
+    "WassersteinDistance",
     "check_depth_size",
 ]

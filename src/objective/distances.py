@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from src.losses import Normalizer, gram_matrix, style_loss
-from src.losses.gram import gram_normalizer, unnormalized_gram
+from src.losses.gram import gram_normalizer, unnormalized_gram, unnormalized_moments
+from src.losses.wasserstein import gaussian_wasserstein, moments, principal_axes
 
 
 class StyleDistance:
@@ -21,6 +22,10 @@ class StyleDistance:
     def statistics(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Of a whole image."""
         raise NotImplementedError
+
+    def target(self, statistics: Tensor) -> Tensor:
+        """What `distance` takes of a style image, by default its statistics."""
+        return statistics
 
     def distance(self, statistics: Tensor, target: Tensor) -> Tensor:
         """From the pastiche's to the style image's, a scalar."""
@@ -65,3 +70,30 @@ class GramDistance(StyleDistance):
     def normalize(self, total: Tensor, size: tuple[int, int], mask: Tensor | None = None) -> Tensor:
         """G."""
         return total / gram_normalizer(size, mask, self.normalizer)
+
+
+@dataclass(frozen=True)
+class WassersteinDistance(StyleDistance):
+    """The Wasserstein distance of Gaussians, over the mean square of the style image's features."""
+
+    additive = True
+
+    def statistics(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mean and second moments."""
+        return moments(features, mask)
+
+    def target(self, statistics: Tensor) -> Tensor:
+        """Mean and principal axes."""
+        return principal_axes(statistics)
+
+    def distance(self, statistics: Tensor, target: Tensor) -> Tensor:
+        """W^2, relative: features of 0 are at a distance of 1."""
+        return gaussian_wasserstein(statistics, target) / target.square().sum()
+
+    def accumulate(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Their sums over positions."""
+        return unnormalized_moments(features, mask)
+
+    def normalize(self, total: Tensor, size: tuple[int, int], mask: Tensor | None = None) -> Tensor:
+        """Mean and second moments."""
+        return total / gram_normalizer(size, mask)

@@ -77,7 +77,8 @@ def style_statistics(
     """{layer: statistics} of a style image, (1, 3, H, W) in [0, 1]."""
     tiles = split(backbone, layers, image, tile_size)
     if len(tiles) == 1:
-        return {layer: distance.statistics(x) for layer, x in backbone.iter_features(image, layers)}
+        features = backbone.iter_features(image, layers)
+        return {layer: distance.target(distance.statistics(x)) for layer, x in features}
     if not distance.additive:
         raise InputError("tile_size", f"pieces with {distance}", "null")
     sums: dict[str, Tensor] = {}
@@ -86,7 +87,10 @@ def style_statistics(
             part = distance.accumulate(tile.crop_features(layer, x))
             sums[layer] = sums[layer] + part if layer in sums else part
     sizes = {layer: backbone.size(layer, *image.shape[-2:]) for layer in layers}
-    return {layer: distance.normalize(total, sizes[layer]) for layer, total in sums.items()}
+    return {
+        layer: distance.target(distance.normalize(total, sizes[layer]))
+        for layer, total in sums.items()
+    }
 
 
 @lru_cache(maxsize=16)
