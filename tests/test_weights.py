@@ -5,10 +5,8 @@ import itertools
 import os
 import pickle
 import resource
-import signal
 import socket
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -17,6 +15,7 @@ import pytest
 import torch
 from conftest import Server
 from torch import Tensor
+from tqdm import tqdm
 
 from src.core import weights
 from src.core.errors import InputError
@@ -163,13 +162,14 @@ def test_a_cache_that_cannot_be_written_is_no_missing_network(server: Server, ca
     assert files_in(cache) == []
 
 
-def test_ctrl_c_leaves_nothing(server: Server, cache: Path) -> None:
-    def pieces() -> Iterator[bytes]:
-        yield CONTENT[:200_000]
-        signal.raise_signal(signal.SIGINT)
-        yield CONTENT[200_000:]
+def test_ctrl_c_leaves_nothing(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(bar: tqdm, count: int) -> None:
+        raise KeyboardInterrupt
 
-    server.answers["/net.pth"] = 200, {}, pieces()
+    monkeypatch.setattr(tqdm, "update", interrupt)  # after the first piece is written
+    (server.folder / "net.pth").write_bytes(CONTENT)
     with pytest.raises(KeyboardInterrupt):
         weights.fetch(f"{server.url}/net.pth", SHA256, KEY)
     assert files_in(cache) == []
