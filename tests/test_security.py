@@ -160,6 +160,14 @@ def test_a_repeated_file_names_no_secret_and_no_account(
         upgraded_arguments(["--config-path", str(tmp_path)], tmp_path / "copy")
 
 
+def test_a_secret_cannot_hide_behind_keys_that_are_cut(repeated: Path, tmp_path: Path) -> None:
+    values = ("${oc.env:HOME}", "swirls")
+    styles = {"a" * 300 + str(i): {"path": value} for i, value in enumerate(values)}
+    folder = changed(repeated, tmp_path / "run", styles=styles)
+    with pytest.raises(InputError, match=r"^styles.*no resolver but project"):
+        upgraded_arguments(["--config-path", str(folder)], tmp_path)
+
+
 def test_a_repeated_file_may_refer_to_its_other_keys(repeated: Path, tmp_path: Path) -> None:
     values = {"name": "${project:}", "style": "${styles.main.path}", "content": "${ output_dir }"}
     folder = changed(repeated, tmp_path / "run", **values)

@@ -162,9 +162,12 @@ def _check_repeated(config: DictConfig, arguments: Sequence[str]) -> None:
         value = OmegaConf.select(config, key)
         if value and key not in keys:
             raise InputError(key, f"{value!r} in a file", "it on the command line, or not at all")
-    for key, value in flatten(plain).items():
-        if not key.startswith("hydra.") and re.search(FOREIGN_RESOLVER, str(value)):
-            raise InputError(key, repr(value), "no resolver but project, at and cores in a file")
+    for top, node in plain.items():
+        if top != "hydra" and re.search(FOREIGN_RESOLVER, str(node)):
+            found = {k: v for k, v in flatten({top: node}).items() if "${" in str(v)}
+            name = next((k for k in found if re.search(FOREIGN_RESOLVER, str(found[k]))), str(top))
+            got = repr(found.get(name, "one"))
+            raise InputError(name, got, "no resolver but project, at and cores in a file")
 
 
 def format_error(error: Exception, arguments: Iterable[str]) -> str:

@@ -110,7 +110,7 @@ def _run(
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             if checkpoint is None or timer.first_step is not None:
                 raise
-            got = f"{checkpoint}, which cannot be restored ({str(error).splitlines()[0][:120]})"
+            got = f"{checkpoint}, which cannot be restored ({' '.join(str(error).split())[:120]})"
             raise InputError("resume", got, "a checkpoint of a run with this optimizer") from error
         pastiche = job.stylization.current_image
         file = writer.image("pastiche.png", pastiche, job.alpha)
