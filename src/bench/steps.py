@@ -84,6 +84,7 @@ def time_steps(
         name: build(compose(f"+experiment={name}", f"size={size}", *overrides))
         for name in EXPERIMENTS
     }
+    jobs["gram"] = build(compose("+experiment=naive", "distance=gram", f"size={size}", *overrides))
     image, naive = jobs["naive"].images["content"], jobs["naive"].stylization
     bare = vgg19().to_dtype(dtype_of(overrides))
     others = {

@@ -20,11 +20,12 @@ REST = "rest"  # metadata of the one field that takes all keys that are no other
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers from `low` on, or above it; `unit` of whole ones is for the error."""
+    """Finite numbers from `low` on, or above it, to `high`; `unit` of whole ones: for the error."""
 
     low: float
     exclusive: bool = False
     unit: str = ""
+    high: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ Count = Annotated[int, Range(1)]
 Index = Annotated[int, Range(0)]
 Pixels = Annotated[int, Range(1, unit=" of pixels")]
 Weight = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, high=1)]
 Layers = Annotated[Sequence[str | int], NonEmpty()]
 
 
@@ -97,12 +99,13 @@ def _check_number(key: str, value: Any, kind: type, limits: Range | None) -> Non
     expected = "a whole number" if kind is int else "a number"
     if limits is not None:
         above = f" above {limits.low}" if limits.exclusive else f", {limits.low} or more"
-        expected += limits.unit + above
+        span = f" from {limits.low} to {limits.high}" if limits.high < math.inf else above
+        expected += limits.unit + span
     number = isinstance(value, int if kind is int else int | float)
     _require(number and not isinstance(value, bool), key, value, expected)
     if limits is not None:
         inside = limits.low < value if limits.exclusive else limits.low <= value
-        _require(inside and value < math.inf, key, value, expected)
+        _require(inside and value < math.inf and value <= limits.high, key, value, expected)
 
 
 def from_mapping(key: str, node: Any, cls: Callable[..., T]) -> T:

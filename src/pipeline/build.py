@@ -146,6 +146,7 @@ def _pyramid_level(
 def _terms(config: Config) -> list[Term]:
     """The terms that have a weight; the settings of the others are checked all the same."""
     terms: list[Term] = []
+    factors = _strength_factors(config.strength)
     for name, node in config.loss.terms.items():
         key = f"loss.{name}"
         if "normalizer" in node:  # which the node of the style distance reads from here
@@ -154,8 +155,22 @@ def _terms(config: Config) -> list[Term]:
         if node.get("weight") is None:
             check_node(key, omit(settings, "weight"))
         else:
-            terms.append(instantiate(key, settings))
+            term = instantiate(key, settings)
+            term.weight *= factors.get(name, 1.0)
+            terms.append(term)
     return terms
+
+
+def _strength_factors(strength: float) -> dict[str, float]:
+    """Of the terms' weights, by name; none is above 1.
+
+    The style's over the content's goes with the square of the odds, strength / (1 - strength):
+    equal steps then look about equally far apart (docs/distances.md).
+    """
+    if strength > 0.5:
+        return {"content": (1 / strength - 1) ** 2}
+    style = (strength / (1 - strength)) ** 2
+    return {"style": style, "tv": style}
 
 
 def _style(config: Config, name: str, scale: float, mask: Tensor | None) -> Style:

@@ -29,6 +29,7 @@ precision: float32
 pyramid: {levels: 1, scale_factor: 2.0, steps_per_level: 40, residual: 0.0}
 optimized_metric: null
 trusted_modules: []
+strength: 0.5
 evaluate: false
 loss:
   normalize_masks: true
@@ -72,7 +73,10 @@ def upgrade(config: DictConfig) -> DictConfig:
         value = _pop(config, old)
         if value not in (None, default):
             raise InputError(old, repr(value), f"{default}: it is gone since release 0.5")
-    merged = OmegaConf.merge(OmegaConf.create(DEFAULTS), config)
+    defaults = OmegaConf.create(DEFAULTS)
+    if OmegaConf.select(config, "loss.style.distance") is not None:
+        del defaults.loss.style.distance  # another one's settings are others
+    merged = OmegaConf.merge(defaults, config)
     assert isinstance(merged, DictConfig)
     return merged
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from src.core.errors import InputError, did_you_mean
-from src.core.settings import REST, Count, Index, Pixels, Range, Weight, from_mapping
+from src.core.settings import REST, Count, Index, Pixels, Range, Share, Weight, from_mapping
 from src.pipeline.targets import check_targets
 
 Node = Mapping[str, Any]
@@ -106,6 +106,7 @@ class Config:
     optimizer: Node
     trainer: Node
     tracking: Tracking
+    strength: Share = 0.5
     clamp: bool = False
     trusted_modules: list[str] = field(default_factory=list)
 
