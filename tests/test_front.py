@@ -46,7 +46,10 @@ def test_style_is_compared_at_equal_content_and_seconds() -> None:
         "style_gram": pytest.approx([expected]),
         "style_swd": pytest.approx([expected]),
     }
-    del curves["wasserstein", 0.3, *where]
+    del curves["wasserstein", 0.3, *where]  # the other is nearer to the photo than `gram`
+    found = front.style_at_equal_content(curves, "wasserstein", 64, "gram")
+    assert found["style_swd"] == pytest.approx([0.2 / 0.25])
+    curves["wasserstein", 1.0, *where] = rows(0.4, 0.7, seconds=2)  # and now farther from it
     assert front.style_at_equal_content(curves, "wasserstein", 64, "gram")["style_swd"] == []
 
 

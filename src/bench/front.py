@@ -157,7 +157,8 @@ def style_at_equal_content(
     """By measure, for each pair: a way's style distance over that of `base` at its own weight.
 
     At the seconds that `base` took and the content distance that it had, on the line through the
-    factors; a pair where that lies on neither side of any factor is left out.
+    factors. Where all of them are nearer to the photo it is the farthest one's, which is too much;
+    where all are farther from it the pair is left out.
     """
     found: dict[str, list[float]] = {name: [] for name in STYLE}
     pairs = {key[3:] for key in curves if key[:3] == (base, 1, size)}
@@ -167,7 +168,7 @@ def style_at_equal_content(
         ours = [after(x, seconds) for key, x in curves.items() if key == (way, key[1], size, *pair)]
         ours.sort(key=lambda numbers: numbers["feature_distance"])
         content = [numbers["feature_distance"] for numbers in ours]
-        if not content or not content[0] <= target["feature_distance"] <= content[-1]:
+        if not content or target["feature_distance"] < content[0]:
             continue
         for name, ratios in found.items():
             style = np.interp(target["feature_distance"], content, [x[name] for x in ours])

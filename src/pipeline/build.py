@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from src import colors
 from src.core import images
 from src.core.errors import InputError
 from src.core.files import Signature, file_signature
@@ -73,6 +74,7 @@ def build(config: Config) -> Job:
         _start(config, first.image),
         _optimizer(config.optimizer, finest.coverage),
         clamp=config.clamp,
+        colors=scene.image if config.colors == "content" else None,
         restart=_restart(config),
         levels=[
             Level(
@@ -86,7 +88,7 @@ def build(config: Config) -> Job:
         ],
     )
     inputs = {"content": scene.image}
-    inputs |= {f"style_{name}": _style_image(config, name) for name in config.styles}
+    inputs |= {f"style_{name}": image for name, image in finest.styles.items()}
     if scene.depth is not None:
         inputs["depth"] = scene.depth
     inputs |= finest.masks
@@ -108,6 +110,7 @@ class PyramidLevel(NamedTuple):
 
     image: Tensor  # the content, (1, 3, H, W)
     objective: Objective
+    styles: dict[str, Tensor]  # (1, 3, h, w)
     masks: dict[str, Tensor]  # (1, 1, H, W), by file name in inputs/
     coverage: Tensor | None  # (1, 1, H, W), where any style goes; None: everywhere
 
@@ -117,12 +120,14 @@ def _pyramid_level(
 ) -> PyramidLevel:
     """Masks, targets and terms of images that are `scale` times smaller."""
     image = _downscaled(scene.image, scale)
+    if config.colors == "content":
+        image = _grey(image)
     # Depth is not estimated again, so that masks lie where they will lie in the end.
     depth = None if scene.depth is None else _downscaled(scene.depth, scale)
     try:
         masks = style_masks(config, depth, auto)
         masks_of_terms = term_masks(config, depth, auto)
-        styles = {name: _style(config, name, scale, masks[name]) for name in config.styles}
+        styles = {name: _style(config, name, scale, masks[name], image) for name in config.styles}
         tile_size = _tile_size(config, image)
         inputs = Inputs(
             networks.backbone, image, styles, masks_of_terms, tile_size, lambda: networks.depth_net
@@ -140,7 +145,8 @@ def _pyramid_level(
         ) from error
     named = {**masks, **masks_of_terms}
     files = {f"mask_{name}": mask for name, mask in named.items() if mask is not None}
-    return PyramidLevel(image, objective, files, style_coverage(masks))
+    images_of_styles = {name: style.image for name, style in styles.items()}
+    return PyramidLevel(image, objective, images_of_styles, files, style_coverage(masks))
 
 
 def _terms(config: Config) -> list[Term]:
@@ -173,8 +179,12 @@ def _strength_factors(strength: float) -> dict[str, float]:
     return {"style": style, "tv": style}
 
 
-def _style(config: Config, name: str, scale: float, mask: Tensor | None) -> Style:
+def _style(config: Config, name: str, scale: float, mask: Tensor | None, content: Tensor) -> Style:
     image = _downscaled(_style_image(config, name), scale)
+    if config.colors == "content":
+        image = _grey(image)
+    if config.colors != "style":  # of a grey one the lightness (Gatys et al. 2016, section 4.1)
+        image = _matched(image, content, mask)
     return Style(image, config.styles[name].weight, mask, _tile_size(config, image))
 
 
@@ -196,6 +206,11 @@ def _downscaled(image: Tensor, scale: float) -> Tensor:
 def _resized(image: Tensor, scale: float) -> Tensor:
     height, width = (max(1, round(side / scale)) for side in image.shape[-2:])
     return images.resize(image, height, width)
+
+
+# As `_resized`, to be found again.
+_grey = lru_cache(maxsize=16)(colors.grey)
+_matched = lru_cache(maxsize=16)(colors.match_colors)
 
 
 def _start(config: Config, content: Tensor) -> Tensor:

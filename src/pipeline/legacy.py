@@ -29,6 +29,7 @@ precision: float32
 pyramid: {levels: 1, scale_factor: 2.0, steps_per_level: 40, residual: 0.0}
 optimized_metric: null
 trusted_modules: []
+colors: style
 strength: 0.5
 evaluate: false
 loss:

@@ -106,6 +106,7 @@ class Config:
     optimizer: Node
     trainer: Node
     tracking: Tracking
+    colors: Literal["style", "content", "match"] = "style"
     strength: Share = 0.5
     clamp: bool = False
     trusted_modules: list[str] = field(default_factory=list)
