@@ -267,6 +267,8 @@ BAD = [
     ("size=-5", r"^size: got -5; expected a whole number of pixels"),
     ("size=12", r"^size: got a picture of 12 x 8 pixels; .* at least 16 pixels .* relu5_1"),
     ("style_size=10", r"^style_size: got a picture of 10 x 8 pixels; .* relu5_1"),
+    ("styles.main.scale=0.2", r"^styles.main.scale: got a picture of 10 x 8 pixels; .* relu5_1"),
+    ("styles.main.scale=0", r"^styles.main.scale: got 0; expected a number above 0"),
     ("loss.style.layers=[relu6_1]", r"^loss.style.layers: got the layer 'relu6_1'; .*VGG-19"),
     ("loss.content.layers=[]", r"^loss.content.layers: got \[\]; expected a list"),
     ("loss.content.layers=[99]", r"^loss.content.layers: got the layer 99; .* from 0 to 36"),
@@ -797,3 +799,10 @@ def test_the_weights_go_with_the_distance_but_for_the_papers() -> None:
     assert found("distance=gram") == [100, 6.6e8, 1e6]
     assert found("loss=paper") == found("loss=paper", "distance=gram") == [0.06, 4, 0.393]
     assert found("distance=gram", "loss.tv.weight=7") == [100, 6.6e8, 7]
+
+
+def test_a_scale_is_of_one_paintings_size() -> None:
+    settings = ["style=swirls", "styles.near.scale=2", "styles.far.scale=0.75"]
+    images = job("+experiment=two_styles", *settings).images
+    assert max(images["style_near"].shape[-2:]) == 96
+    assert max(images["style_far"].shape[-2:]) == 36

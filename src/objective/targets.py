@@ -27,6 +27,7 @@ class Style(NamedTuple):
     weight: float = 1.0  # its share in the sum of styles
     mask: Tensor | None = None  # gamma_s(d), (1, 1, H, W) in [0, 1] at the pastiche's size
     tile_size: int | None = None  # px, as that of Inputs; None: in one piece
+    size_key: str = "style_size"  # what an error names where the image is too small
 
 
 class Inputs(NamedTuple):

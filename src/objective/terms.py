@@ -111,7 +111,7 @@ class StyleTerm(Term):
         self._styles, self._sizes = dict(inputs.styles), inputs.sizes(self.layers)
         self._targets, self._masks = {}, {}
         for name, style in self._styles.items():
-            check_size(style.image, inputs.backbone, self.layers, "style_size")
+            check_size(style.image, inputs.backbone, self.layers, style.size_key)
             self._targets[name] = targets.style_statistics(
                 inputs.backbone, style.image, self.layers, self._distance, style.tile_size
             )

@@ -185,7 +185,9 @@ def _style(config: Config, name: str, scale: float, mask: Tensor | None, content
         image = _grey(image)
     if config.colors != "style":  # of a grey one the lightness (Gatys et al. 2016, section 4.1)
         image = _matched(image, content, mask)
-    return Style(image, config.styles[name].weight, mask, _tile_size(config, image))
+    settings = config.styles[name]
+    size_key = "style_size" if settings.scale == 1 else f"styles.{name}.scale"
+    return Style(image, settings.weight, mask, _tile_size(config, image), size_key)
 
 
 def _tile_size(config: Config, image: Tensor) -> int:
@@ -292,7 +294,8 @@ def _style_image(config: Config, name: str) -> Tensor:
     is_main = name == "main" and path == config.style
     key = "style" if is_main else f"styles.{name}.path"
     sides = sides if any(sides) else _sides(config)
-    return _read_style(str(path), key, *sides, file_signature(str(path)))
+    scaled = [side and max(1, round(side * config.styles[name].scale)) for side in sides]
+    return _read_style(str(path), key, *scaled, file_signature(str(path)))
 
 
 @lru_cache(maxsize=4)

@@ -29,10 +29,11 @@ class DepthInput:
 
 @dataclass(frozen=True)
 class StyleImage:
-    """One style image, its share, and where it goes."""
+    """One style image, its share, its size as a factor, and where it goes."""
 
     path: Name | None = None
     weight: Weight = 1.0
+    scale: Annotated[float, Range(0, exclusive=True)] = 1.0
     mask: Node | None = None
     invert: bool | None = None
 
