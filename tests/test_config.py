@@ -760,12 +760,12 @@ def term_weights(strength: float, *overrides: str) -> dict[str, float]:
     return {term.name: term.weight for term in objective._terms}
 
 
-def test_strength_multiplies_weights_by_the_square_of_its_odds() -> None:
+def test_strength_multiplies_weights_by_powers_of_its_odds() -> None:
     middle = term_weights(0.5)
     assert middle == {"content": 500, "style": 1e5, "tv": 1e5, "depth": 3}
     weak, strong = term_weights(0.2), term_weights(0.8)
     assert weak == {**middle, "style": pytest.approx(1e5 / 16), "tv": pytest.approx(1e5 / 16)}
-    assert strong == {**middle, "content": pytest.approx(500 / 16)}
+    assert strong == {**middle, "content": pytest.approx(500 / 8)}
     assert term_weights(0) == {**middle, "style": 0, "tv": 0}
     assert term_weights(1) == {**middle, "content": 0}
 

@@ -41,16 +41,16 @@ def test_style_is_compared_at_equal_content_and_seconds() -> None:
         ("wasserstein", 0.3, *where): rows(0.2, 0.9, seconds=2),  # after 4 s: 0.1
     }
     expected = (0.2 - 0.1 * (0.6 - 0.5) / (0.9 - 0.5)) / 0.25
-    found = front.style_at_equal_content(curves, "wasserstein", 64, "gram")
+    found = front.style_at_equal_content(curves, "wasserstein", 64)
     assert found == {
         "style_gram": pytest.approx([expected]),
         "style_swd": pytest.approx([expected]),
     }
     del curves["wasserstein", 0.3, *where]  # the other is nearer to the photo than `gram`
-    found = front.style_at_equal_content(curves, "wasserstein", 64, "gram")
+    found = front.style_at_equal_content(curves, "wasserstein", 64)
     assert found["style_swd"] == pytest.approx([0.2 / 0.25])
     curves["wasserstein", 1.0, *where] = rows(0.4, 0.7, seconds=2)  # and now farther from it
-    assert front.style_at_equal_content(curves, "wasserstein", 64, "gram")["style_swd"] == []
+    assert front.style_at_equal_content(curves, "wasserstein", 64)["style_swd"] == []
 
 
 def test_one_command_makes_the_curves_the_table_and_the_figure_and_goes_on(
@@ -60,14 +60,14 @@ def test_one_command_makes_the_curves_the_table_and_the_figure_and_goes_on(
     arguments = ["--sizes", "64", "--steps", "6", "--factors", "1", "--paintings", "ink"]
     monkeypatch.setattr(sys, "argv", ["front", str(tmp_path), *arguments])
     front.main()
-    files = sorted(tmp_path.glob("*.json"))
+    files = sorted(tmp_path.glob("*-*.json"))
     made = [json.loads(file.read_text()) for file in files]
     assert {run["way"] for run in made} == set(WAYS)
     for run in made:
         assert [row["step"] for row in run["rows"]] == [5, 6]
         first, last = run["rows"]
         assert last["style_swd"] < first["style_swd"]
-        assert last.keys() == {"step", "seconds", *MEASURES}
+        assert last.keys() == {"step", *MEASURES}
     assert (tmp_path / "front.png").stat().st_size > 1000
     monkeypatch.setattr(front, "curve", lambda *_: pytest.fail("made again"))
     front.main()

@@ -9,8 +9,6 @@ import argparse
 import itertools
 import json
 import tempfile
-import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from src.backbones import vgg19
 from src.bench.peer import Peer
+from src.bench.timing import time_interleaved
 from src.core import images
 from src.core.files import write_text
 from src.inputs import load_scene, load_style
@@ -33,6 +32,10 @@ Make = Callable[[Mapping[str, Path], int, float], "Ours | Peer"]
 FACTORS = (0.3, 1.0, 3.0)  # of every way's own content weight
 STYLE = ("style_gram", "style_swd")
 MEASURES = (*STYLE, "feature_distance")
+Key = tuple[str, float, int, str, str]  # way, factor, size, photo, painting
+Curves = Mapping[Key, Mapping[str, np.ndarray]]
+BASE = "gram"  # the way that the others are compared with
+SECONDS, ROUNDS = "seconds_", 10  # of a step: a file for each size, from so many rounds in turn
 FIRST = 5  # steps after which a run is judged for the first time, then after twice as many ...
 
 
@@ -80,68 +83,70 @@ WAYS: Mapping[str, Make] = {
 }
 
 
-def curve(
-    way: str, factor: float, photo: Tensor, painting: Tensor, steps: int, measurer: Measurer
-) -> tuple[list[dict[str, float]], Tensor]:
-    """A row after 5, 10, 20 ... steps: `step`, `seconds` of one in the median, `MEASURES`.
-
-    And the last pastiche. All three pictures are (1, 3, H, W) in [0, 1], it is of the photo's size.
-    """
+def start(way: str, factor: float, photo: Tensor, painting: Tensor) -> Ours | Peer:
+    """A way's run of (1, 3, H, W) pictures in [0, 1], before its first step."""
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{name}.png" for name in ("content", "style")}
         for file, image in zip(files.values(), (photo, painting), strict=True):
             images.save_png(image, file)
-        run = WAYS[way](files, max(photo.shape[-2:]), factor)
-        rows, seconds = [], list[float]()
-        judged = {steps, *(FIRST * 2**n for n in range(20))}
-        for step in range(1, steps + 1):
-            began = time.perf_counter()
-            run.step()
-            seconds.append(time.perf_counter() - began)
-            if step in judged:
-                pictures = Pictures(run.image.clamp(0, 1), photo, {"main": painting})
-                numbers = measurer.measure(pictures)
-                rows.append({"step": step, **{name: numbers[name] for name in MEASURES}})
-    return [{**row, "seconds": median(seconds)} for row in rows], run.image.clamp(0, 1)
+        return WAYS[way](files, max(photo.shape[-2:]), factor)
+
+
+def curve(
+    way: str, factor: float, photo: Tensor, painting: Tensor, steps: int, measurer: Measurer
+) -> tuple[list[dict[str, float]], Tensor]:
+    """A row after 5, 10, 20 ... steps: `step` and `MEASURES`.
+
+    And the last pastiche. All three pictures are (1, 3, H, W) in [0, 1], it is of the photo's size.
+    """
+    run = start(way, factor, photo, painting)
+    rows = []
+    judged = {steps, *(FIRST * 2**n for n in range(20))}
+    for step in range(1, steps + 1):
+        run.step()
+        if step in judged:
+            pictures = Pictures(run.image.clamp(0, 1), photo, {"main": painting})
+            numbers = measurer.measure(pictures)
+            rows.append({"step": step, **{name: numbers[name] for name in MEASURES}})
+    return rows, run.image.clamp(0, 1)
 
 
 def measure(arguments: argparse.Namespace) -> None:
     """Write the curves that are missing in the folder, each with its last picture beside it."""
     measurer = Measurer(vgg19(), None)
+
+    def load(size: int, photo: str, painting: str) -> tuple[Tensor, Tensor]:
+        scene = load_scene(photo, size=size, need_depth=False)
+        return scene.image, load_style(painting, size=size)
+
+    for size in arguments.sizes:
+        file = arguments.folder / f"{SECONDS}{size}.json"
+        if not file.exists():
+            pair = load(size, arguments.photos[0], arguments.paintings[0])
+            works = {way: start(way, 1, *pair).step for way in WAYS}
+            seconds = time_interleaved(works, ROUNDS)
+            write_text(file, json.dumps({way: median(x) for way, x in seconds.items()}) + "\n")
     grid = (arguments.sizes, arguments.photos, arguments.paintings, arguments.factors)
     for size, photo, painting, factor, way in itertools.product(*grid, arguments.ways):
         key = {"way": way, "factor": factor, "size": size, "steps": arguments.steps}
         key |= {"photo": Path(photo).stem, "painting": Path(painting).stem}
         file = arguments.folder / ("-".join(map(str, key.values())) + ".json")
-        if file.exists():
-            continue
-        pair = (
-            load_scene(photo, size=size, need_depth=False).image,
-            load_style(painting, size=size),
-        )
-        rows, image = curve(way, factor, *pair, arguments.steps, measurer)
-        images.save_png(image, file.with_suffix(".png"))
-        write_text(file, json.dumps({**key, "rows": rows}, indent=1) + "\n")
-
-
-Key = tuple[str, float, int, str, str]  # way, factor, size, photo, painting
-Curves = Mapping[Key, Mapping[str, np.ndarray]]
+        if not file.exists():
+            pair = load(size, photo, painting)
+            rows, image = curve(way, factor, *pair, arguments.steps, measurer)
+            images.save_png(image, file.with_suffix(".png"))
+            write_text(file, json.dumps({**key, "rows": rows}, indent=1) + "\n")
 
 
 def read(folder: Path) -> Curves:
-    """The curves of a folder, `seconds` since the start among them.
-
-    A step takes what it takes in the median over all pairs of a size, for machines are noisy.
-    """
-    curves: dict[Key, dict[str, np.ndarray]] = {}
-    times = defaultdict(list)
-    for file in sorted(folder.glob("*.json")):
+    """The curves of a folder, with the `seconds` since the start."""
+    curves = {}
+    for file in sorted(folder.glob("*-*-*-*.json")):
         run = json.loads(file.read_text())
-        rows = {name: np.array([row[name] for row in run["rows"]]) for name in run["rows"][0]}
-        curves[run["way"], run["factor"], run["size"], run["photo"], run["painting"]] = rows
-        times[run["way"], run["size"]].append(rows["seconds"][0])
-    for (way, _, size, *_), rows in curves.items():
-        rows["seconds"] = rows["step"] * median(times[way, size])
+        seconds = json.loads((folder / f"{SECONDS}{run['size']}.json").read_text())[run["way"]]
+        rows = {name: np.array([row[name] for row in run["rows"]]) for name in ("step", *MEASURES)}
+        key = run["way"], run["factor"], run["size"], run["photo"], run["painting"]
+        curves[key] = {**rows, "seconds": seconds * rows["step"]}
     return curves
 
 
@@ -151,19 +156,17 @@ def after(rows: Mapping[str, np.ndarray], seconds: float) -> dict[str, float]:
     return {name: float(np.interp(np.log(seconds), at, rows[name])) for name in MEASURES}
 
 
-def style_at_equal_content(
-    curves: Curves, way: str, size: int, base: str
-) -> dict[str, list[float]]:
-    """By measure, for each pair: a way's style distance over that of `base` at its own weight.
+def style_at_equal_content(curves: Curves, way: str, size: int) -> dict[str, list[float]]:
+    """By measure, for each pair: a way's style distance over that of `BASE` at its own weight.
 
-    At the seconds that `base` took and the content distance that it had, on the line through the
+    At the seconds that `BASE` took and the content distance that it had, on the line through the
     factors. Where all of them are nearer to the photo it is the farthest one's, which is too much;
     where all are farther from it the pair is left out.
     """
     found: dict[str, list[float]] = {name: [] for name in STYLE}
-    pairs = {key[3:] for key in curves if key[:3] == (base, 1, size)}
+    pairs = {key[3:] for key in curves if key[:3] == (BASE, 1, size)}
     for pair in sorted(pairs):
-        rows = curves[base, 1, size, *pair]
+        rows = curves[BASE, 1, size, *pair]
         seconds, target = rows["seconds"][-1], {name: rows[name][-1] for name in MEASURES}
         ours = [after(x, seconds) for key, x in curves.items() if key == (way, key[1], size, *pair)]
         ours.sort(key=lambda numbers: numbers["feature_distance"])
@@ -176,7 +179,7 @@ def style_at_equal_content(
     return found
 
 
-def report(curves: Curves, base: str) -> str:
+def report(curves: Curves) -> str:
     """The table in Markdown: medians over the pairs at the ways' own weights."""
     head = ("way", "px", "seconds of a step", *MEASURES, *(f"{x} at equal content" for x in STYLE))
     lines = [head, ("---",) * len(head)]
@@ -185,7 +188,7 @@ def report(curves: Curves, base: str) -> str:
         if rows:
             step = rows[0]["seconds"][0] / rows[0]["step"][0]
             last = [f"{median(x[name][-1] for x in rows):.3f}" for name in MEASURES]
-            ratios = style_at_equal_content(curves, way, size, base).values()
+            ratios = style_at_equal_content(curves, way, size).values()
             equal = [f"{median(x):.2f} ({len(x)} of {len(rows)})" if x else "" for x in ratios]
             lines.append((way, str(size), f"{step:.3f}", *last, *equal))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -200,19 +203,27 @@ def draw(curves: Curves, file: Path) -> None:
     axes = figure.subplots(len(STYLE), 2 * len(sizes), squeeze=False)
     for (i, size), (j, name) in itertools.product(enumerate(sizes), enumerate(STYLE)):
         by_content, by_time = axes[j][2 * i : 2 * i + 2]
-        for way in WAYS:
-            groups = defaultdict(list)
-            for key, rows in curves.items():
-                if (key[0], key[2]) == (way, size):
-                    groups[key[1]].append(rows)
+        # Medians of the pairs that have them all, so that they are of the same pairs.
+        of_size = {key for key in curves if key[2] == size}
+        kinds = {key[:2] for key in of_size}
+        pairs = [
+            pair
+            for pair in {key[3:] for key in of_size}
+            if of_size >= {(*x, size, *pair) for x in kinds}
+        ]
+        for color, way in enumerate(WAYS):
+            factors = sorted(factor for name, factor in kinds if name == way)
+            if 1 not in factors or not pairs:
+                continue
+            groups = {x: [curves[way, x, size, *pair] for pair in pairs] for x in factors}
             ends = [
                 [median(rows[x][-1] for rows in groups[factor]) for x in (MEASURES[-1], name)]
-                for factor in sorted(groups)
+                for factor in factors
             ]
-            by_content.plot(*zip(*ends, strict=True), marker="o", label=way)
+            by_content.plot(*zip(*ends, strict=True), marker="o", color=f"C{color}", label=way)
             own = groups[1]
             style = np.median([rows[name] for rows in own], axis=0)
-            by_time.plot(own[0]["seconds"], style, marker="o", label=way)
+            by_time.plot(own[0]["seconds"], style, marker="o", color=f"C{color}")
         by_content.set(xlabel="content distance", ylabel=name, title=f"{size} px, in the end")
         by_time.set(xlabel="seconds", ylabel=name, title=f"{size} px, on the way", xscale="log")
         by_content.legend()
@@ -231,12 +242,11 @@ def main() -> None:
         "--factors", nargs="*", type=float, default=FACTORS, help="of content weights"
     )
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--base", choices=WAYS, default="gram", help="what the others are over")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     measure(arguments)
     curves = read(arguments.folder)
-    print(report(curves, arguments.base))
+    print(report(curves))
     draw(curves, arguments.folder / "front.png")
 
 

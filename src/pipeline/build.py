@@ -170,11 +170,11 @@ def _terms(config: Config) -> list[Term]:
 def _strength_factors(strength: float) -> dict[str, float]:
     """Of the terms' weights, by name; none is above 1.
 
-    The style's over the content's goes with the square of the odds, strength / (1 - strength):
-    equal steps then look about equally far apart (docs/distances.md).
+    The style's over the content's goes with a power of the odds, strength / (1 - strength), with
+    which equal steps look about equally far apart (docs/distances.md).
     """
     if strength > 0.5:
-        return {"content": (1 / strength - 1) ** 2}
+        return {"content": (1 / strength - 1) ** 1.5}
     style = (strength / (1 - strength)) ** 2
     return {"style": style, "tv": style}
 
