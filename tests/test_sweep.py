@@ -29,8 +29,8 @@ def header(name: str) -> re.Match[str]:
     comment = " ".join(line.removeprefix("# ") for line in lines)
     form = (
         rf"@package _global_ python -m src\.run -m (?P<experiment>\+experiment=\w+ )?\+sweep={name}"
-        r"( content=FOLDER)? Question: .*\? Jobs: (?P<jobs>.*) Minutes: (\d+ on two cores|"
-        r"2 for each picture, on two cores) Look at: .*\."
+        r"( (content|style)=FOLDER)? Question: .*\? Jobs: (?P<jobs>.*) Minutes: (\d+ on two cores|"
+        r"2 for each (picture|painting), on two cores) Look at: .*\."
     )
     found = re.fullmatch(form, comment)
     assert found is not None, comment
@@ -48,7 +48,7 @@ def jobs_of(name: str) -> list[list[str]]:
 def test_every_sweep_is_there() -> None:
     assert set(FILES) == {
         *("depth_weight", "content_layer", "mask_function", "two_styles_boundary"),
-        *("pareto", "strength", "folder", "benchmark"),
+        *("pareto", "strength", "folder", "styles", "benchmark"),
     }
 
 
@@ -56,8 +56,8 @@ def test_every_sweep_is_there() -> None:
 def test_a_file_begins_with_its_command_its_question_and_its_cost(name: str) -> None:
     jobs = header(name)["jobs"]
     search = yaml.safe_load(FILES[name].read_text())["hydra"].get("sweeper", {}).get("n_trials")
-    if name == "folder":
-        assert jobs == "one for each picture"
+    if name in sweep.OF_FOLDER:
+        assert jobs == f"one for each {'picture' if name == 'folder' else 'painting'}"
     else:
         assert int(jobs) == (search or len(jobs_of(name)))
 
@@ -132,6 +132,10 @@ def test_a_search_names_its_objectives_and_its_study() -> None:
         (
             "+sweep=folder content=motorcycle",
             "content: got 'motorcycle'; expected a folder of pictures",
+        ),
+        (
+            "+sweep=styles style=conf",
+            "style: got 'conf', without pictures; expected a folder of pictures, for +sweep=styles",
         ),
         (
             "+sweep=folder content=conf",
@@ -313,6 +317,25 @@ def test_every_picture_of_a_folder_is_a_job(command: Command, tmp_path: Path) ->
     ]
     assert contents == ["a.jpg", "b.png", "broken.png", "it's a=c.PNG"]
     assert [(folder / job / "pastiche.png").exists() for job in "0123"] == [True, True, False, True]
+
+
+@pytest.mark.parametrize(("name", "other"), [("styles", "content"), ("folder", "style")])
+def test_photos_and_paintings_of_folders_make_every_pair(
+    name: str, other: str, tmp_path: Path
+) -> None:
+    for key in ("content", "style"):
+        (tmp_path / key).mkdir()
+        for file in ("a.png", "b.png"):
+            Image.new("RGB", (4, 4)).save(tmp_path / key / file)
+    own = sweep.OF_FOLDER[name]
+    folders = [f"{own}={tmp_path}/{own}", f"{other}={tmp_path}/{other}"]
+    arguments, _ = sweep.prepare([f"+sweep={name}", *folders])
+    assert {a.partition("=")[0]: a.count("a.png") + a.count("b.png") for a in arguments[:2]} == {
+        "content": 2,
+        "style": 2,
+    }
+    arguments, _ = sweep.prepare([f"+sweep={name}", folders[0], f"{other}=swirls,ink"])
+    assert f"{other}=swirls,ink" in arguments
 
 
 def test_a_job_is_named_by_the_keys_that_are_swept(tmp_path: Path) -> None:

@@ -225,7 +225,9 @@ def draw(curves: Curves, file: Path) -> None:
             style = np.median([rows[name] for rows in own], axis=0)
             by_time.plot(own[0]["seconds"], style, marker="o", color=f"C{color}")
         by_content.set(xlabel="content distance", ylabel=name, title=f"{size} px, in the end")
-        by_time.set(xlabel="seconds", ylabel=name, title=f"{size} px, on the way", xscale="log")
+        by_time.set(xlabel="seconds", ylabel=name, title=f"{size} px, on the way")
+        by_time.set_xscale("log", base=2)
+        by_time.xaxis.set_major_formatter("{x:g}")
         by_content.legend()
     figure.savefig(file, dpi=80)
 

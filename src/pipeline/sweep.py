@@ -39,6 +39,7 @@ TRIALS = "hydra.sweeper.n_trials"
 STOPPED = ("interrupted", "unfinished")
 MULTIRUN = ("-m", "--multirun")
 PARAMETERS = "hydra.sweeper.params."
+OF_FOLDER = {"folder": "content", "styles": "style"}  # sweeps: the key that is a folder there
 # Of Hydra's own settings those that cannot name a program, a file or a server.
 HARMLESS_HYDRA_KEY = (
     r"hydra/(launcher|sweeper)|hydra\.sweeper\.params\.(?!hydra)[^@]*"
@@ -133,8 +134,8 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
         return _resuming(arguments)
     # Hydra takes flags first only. Of groups the last wins: a sweep's file changes the experiment.
     arguments = sorted(arguments, key=lambda a: (a not in MULTIRUN, _values([a], "sweep") != []))
-    if "folder" in _values(arguments, "sweep"):
-        arguments = [_all_contents(a) if _key(a) == "content" else a for a in arguments]
+    for sweep in OF_FOLDER.keys() & _values(arguments, "sweep"):
+        arguments = [_all_pictures(argument, sweep) for argument in arguments]
     return arguments, None
 
 
@@ -183,13 +184,17 @@ def _is_harmless(argument: str) -> bool:
     )
 
 
-def _all_contents(argument: str) -> str:
-    folder = Path(_values([argument], "content")[0]).expanduser()
+def _all_pictures(argument: str, sweep: str) -> str:
+    """A `content` or `style` that is a folder as the list of its pictures."""
+    key = _key(argument)
+    folder = Path(*_values([argument], key)[:1]).expanduser()
+    if key not in OF_FOLDER.values() or (key != OF_FOLDER[sweep] and not folder.is_dir()):
+        return argument
     files = pictures_in(folder) if folder.is_dir() else []
     if not files:
         got = f"'{folder}', without pictures" if folder.is_dir() else f"'{folder}'"
-        raise InputError("content", got, "a folder of pictures, for +sweep=folder")
-    return "content=" + ",".join(map(_quote, files))
+        raise InputError(key, got, f"a folder of pictures, for +sweep={sweep}")
+    return f"{key}=" + ",".join(map(_quote, files))
 
 
 def _key(argument: str) -> str:
