@@ -10,19 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.core.settings import Share, Weight
+
 
 def uniform(depth: Tensor, invert: bool = False) -> Tensor:
     """1 everywhere: no mask (paper, section 3.2: "our original Gram matrix formulation")."""
     return torch.zeros_like(depth) if invert else torch.ones_like(depth)
 
 
-def linear(depth: Tensor, low: float = 0.0, high: float = 1.0, invert: bool = False) -> Tensor:
+def linear(depth: Tensor, low: Share = 0.0, high: Share = 1.0, invert: bool = False) -> Tensor:
     """Low + (high - low) d. Paper, section 3.2, names 0.8 to 1.0 for the content loss."""
     return _invert(low + (high - low) * depth, invert)
 
 
 def sigmoid(
-    depth: Tensor, center: float = 0.5, slope: float = 20.0, invert: bool = False
+    depth: Tensor, center: Share = 0.5, slope: Weight = 20.0, invert: bool = False
 ) -> Tensor:
     """A soft border at the depth `center`: sigma(slope (d - center)).
 
@@ -32,13 +34,13 @@ def sigmoid(
     return torch.sigmoid((-slope if invert else slope) * (depth - center))
 
 
-def step(depth: Tensor, threshold: float = 0.5, invert: bool = False) -> Tensor:
+def step(depth: Tensor, threshold: Share = 0.5, invert: bool = False) -> Tensor:
     """A hard border: 1 where d >= threshold, else 0."""
     return _invert((depth >= threshold).to(depth.dtype), invert)
 
 
 def band(
-    depth: Tensor, near: float = 0.3, far: float = 0.7, softness: float = 0.1, invert: bool = False
+    depth: Tensor, near: Share = 0.3, far: Share = 0.7, softness: Weight = 0.1, invert: bool = False
 ) -> Tensor:
     """A slice of the depth: 1 from `near` to `far`, falling linearly to 0 over `softness` outside.
 

@@ -1,5 +1,6 @@
 """`python -m src.run +experiment=NAME [key=value ...]`: one stylization, or a sweep with -m."""
 
+import math
 import os
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from src.pipeline import sweep as sweeps
 from src.pipeline.stylize import stylize
 from src.runs.summary import process_start
 
+_errors: list[Exception] = []  # of a single run, over which Hydra would write a line of its own
+
 
 @hydra.main(version_base="1.3", config_path=str(configuration.CONF), config_name="config")
 def _job(cfg: DictConfig) -> float | tuple[float, ...]:
@@ -32,6 +35,11 @@ def _job(cfg: DictConfig) -> float | tuple[float, ...]:
     try:
         with sweeps.run_lock(folder):
             return stylize(cfg, folder, began, overrides, sweep.name if sweep else None)
+    except Exception as error:
+        if sweep is not None:
+            raise
+        _errors.append(error)
+        return math.nan
     finally:
         if sweep is not None:
             release()
@@ -54,6 +62,8 @@ def main() -> None:
             with sweeps.resumable_sweep(arguments, resumed) as sweep:
                 try:
                     _job()
+                    if _errors:
+                        raise _errors.pop()
                 finally:
                     not_done = sweep.failures()
     except KeyboardInterrupt:

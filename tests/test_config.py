@@ -277,6 +277,9 @@ BAD = [
     ("loss.style.weight=much", r"^loss.style.weight: got 'much'"),
     ("loss.style.normalizer=mean", r"^loss.style.normalizer: got 'mean'; .* mean_square, paper"),
     ("loss.tv.reduction=max", r"^loss.tv.reduction: got 'max'; expected one of sum, mean"),
+    ("mask.center=2", r"^styles.main.mask.center: got 2; expected a number from 0 to 1"),
+    ("mask.slope=-3", r"^styles.main.mask.slope: got -3; expected a number, 0 or more"),
+    ("steps=1.5", r"^steps: got 1.5; expected a whole number"),
     ("mask.center=middle", r"^styles.main.mask.center: got 'middle'; expected a number"),
     ("mask._target_=src.masks.none", r"^styles.main.mask._target_: got 'src.masks.none'"),
     ("backbone._target_=src.nets.vgg", r"^backbone._target_: got 'src.nets.vgg'"),
@@ -305,7 +308,7 @@ BAD = [
     ("pyramid=2", r"^pyramid: got 2; expected pyramid.KEY=VALUE"),
     ("+pyramid.lvels=2", r"^pyramid.lvels: got an unknown key; expected levels, perhaps"),
     ("pyramid.levels=0", r"^pyramid.levels: got 0; expected a whole number, 1 or more"),
-    ("pyramid.levels=2.0", r"^pyramid.levels: got 2.0; expected a whole number"),
+    ("pyramid.levels=2.5", r"^pyramid.levels: got 2.5; expected a whole number"),
     ("pyramid.scale_factor=1", r"^pyramid.scale_factor: got 1; expected a number above 1"),
     ("pyramid.scale_factor=nan", r"^pyramid.scale_factor: got nan; expected a number above 1"),
     ("pyramid.residual=-1", r"^pyramid.residual: got -1; expected a number, 0 or more"),
@@ -464,7 +467,7 @@ def test_a_picture_too_small_for_the_depth_network_is_refused(photo: Path) -> No
 
 def test_a_mask_that_selects_nothing_is_refused() -> None:
     with pytest.raises(InputError, match=r"^styles.main.mask: got a mask that selects 0 of the"):
-        job("+experiment=masked_style", "mask=step", "mask.threshold=1.5")
+        job("+experiment=masked_style", "mask=uniform", "mask.invert=true")
 
 
 def test_without_an_experiment_the_choice_is_listed() -> None:
@@ -806,3 +809,10 @@ def test_a_scale_is_of_one_paintings_size() -> None:
     images = job("+experiment=two_styles", *settings).images
     assert max(images["style_near"].shape[-2:]) == 96
     assert max(images["style_far"].shape[-2:]) == 36
+
+
+def test_whole_numbers_may_be_written_with_an_exponent() -> None:
+    config = composed("+experiment=naive", "steps=1e3", "size=4.8e1", "tile_size=1e3")
+    assert (config.steps, config.size, config.tile_size) == (1000, 48, 1000)
+    assert [type(x) for x in (config.steps, config.size, config.tile_size)] == [int, int, int]
+    assert composed("+experiment=naive", "strength=1.0").strength == 1.0

@@ -319,6 +319,12 @@ def test_preview(photo: Path, depth: Path, tmp_path: Path) -> None:
     assert [p.name for p in out.parent.iterdir()] == ["sheet.png"]
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["preview", "--help"], ["preview", "-h"]])
+def test_help_is_no_picture(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("usage: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "word"),
     [

@@ -293,7 +293,8 @@ def test_an_error_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) ->
     code, out, err = finished(command(*arguments))
     assert code == 1
     assert out == ""
-    assert err.strip().splitlines()[-1].startswith("error: content: got 'nobody.jpg'")
+    (line,) = err.strip().splitlines()
+    assert line.startswith("error: content: got 'nobody.jpg'")
     assert "Traceback" not in err
     assert (the_run(tmp_path) / "FAILED").exists()
     code, _, err = finished(command(*arguments, HYDRA_FULL_ERROR="1"))
@@ -311,6 +312,10 @@ def test_an_error_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) ->
         ),
         (["+experimnt=naive"], "error: experimnt: got an unknown key; expected experiment"),
         (["+experiment=naive", "mask=sigmoit"], "error: mask: got 'sigmoit'; expected sigmoid"),
+        (
+            ["--experiment", "naive"],
+            "error: --experiment: got an unknown option; expected keys without dashes: +experiment",
+        ),
         (["+experiment=naive", "stepps=3"], "error: stepps: got an unknown key; expected steps"),
         (["+experiment=naive", "output_dir=LICENSE"], "error: output_dir: got LICENSE"),
     ],

@@ -123,7 +123,7 @@ def from_mapping(key: str, node: Any, cls: Callable[..., T]) -> T:
     others: dict[str, Any] = {}
     for name, value in node.items():
         if name in known and name != rest:
-            values[name] = check_value(f"{prefix}{name}", value, hints[name])
+            values[name] = check_value(f"{prefix}{name}", _whole(value, hints[name]), hints[name])
         elif rest is not None:
             others[name] = check_value(f"{prefix}{name}", value, get_args(hints[rest])[1])
         else:
@@ -134,6 +134,19 @@ def from_mapping(key: str, node: Any, cls: Callable[..., T]) -> T:
         if name not in values and field.default is field.default_factory is MISSING:
             raise InputError(f"{prefix}{name}", "nothing", "a value")
     return cls(**values)
+
+
+def _whole(value: Any, hint: Any) -> Any:
+    """1000 for 1e3, which YAML reads as 1000.0, where a whole number is wanted."""
+    kinds = [
+        get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in _members(hint)
+    ]
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole and int in kinds and float not in kinds else value
+
+
+def _members(hint: Any) -> Sequence[Any]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def check_arguments(

@@ -26,6 +26,8 @@ def main(arguments: list[str]) -> int:
     """Run one command; the exit status."""
     try:
         match arguments:
+            case [*_, "-h" | "--help"]:
+                print(USAGE)
             case ["list"]:
                 _list()
             case ["preview", picture, *pairs] if "=" not in picture:
@@ -34,8 +36,6 @@ def main(arguments: list[str]) -> int:
                 from src.inputs import nyu  # brings h5py: 0.3 s
 
                 print(f"{nyu.fetch()}: content=nyu:0000 and on")
-            case ["-h" | "--help"]:
-                print(USAGE)
             case _:
                 print(USAGE, file=sys.stderr)
                 return 2

@@ -10,6 +10,7 @@ from typing import Any
 
 import hydra
 from hydra import initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -117,10 +118,12 @@ def upgraded_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
         folder: where the copy goes.
 
     Raises:
-        InputError: a key of an earlier release on the command line, no run's configuration in the
-            folder, or a setting in it that is gone, or that a file may not have.
+        InputError: an unknown option or a key of an earlier release on the command line, no run's
+            configuration in the folder, or a setting in it that is gone, or that a file may not
+            have.
     """
     legacy.refuse_renamed(arguments)
+    _check_options(arguments)
     flags = ArgumentParser(add_help=False, allow_abbrev=False)
     flags.add_argument("--config-path", "-cp", type=Path)
     flags.add_argument("--config-name", "-cn", default="config")
@@ -203,6 +206,16 @@ def format_error(error: Exception, arguments: Iterable[str]) -> str:
         where = f"{file} ({error.strerror})" if file else error.strerror
         return str(InputError("output_dir", where, "a folder that can be written, with room"))
     return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
+
+
+def _check_options(arguments: Iterable[str]) -> None:
+    """Refuse an option that Hydra lacks; it would complete --experiment to one of its own."""
+    known = get_args_parser()._option_string_actions
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if option.startswith("--") and option not in known:
+            expected = "keys without dashes: +experiment=NAME size=256"
+            raise InputError(option, "an unknown option", expected)
 
 
 def _no_experiment() -> InputError:
