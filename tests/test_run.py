@@ -364,7 +364,9 @@ def test_in_a_multirun_a_failing_job_leaves_the_others(tmp_path: Path) -> None:
     ]
     code, _, err = finished(command(*arguments))
     assert code == 1
-    start = "error: 1 of 3 jobs are not done: 1 (mask.threshold=9): styles.main.mask: got a mask"
+    start = (
+        "error: 1 of 3 jobs are not done: 1 (mask.threshold=9): styles.main.mask.threshold: got 9"
+    )
     assert err.strip().splitlines()[-1].startswith(start)
     (sweep,) = tmp_path.glob("masked_style/sweeps/*")
     assert {p.name for p in sweep.iterdir() if p.is_dir()} == {"0", "1", "2"}

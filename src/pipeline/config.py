@@ -109,6 +109,8 @@ def resolve(cfg: DictConfig) -> Config:
 def upgraded_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
     """The command line with the run's folder of --config-path replaced by a copy for Hydra.
 
+    A run's folder as `resume`, without an experiment, is that of --config-path, too.
+
     The copy has today's keys, and Hydra's own settings as conf/ has them, whatever the file says:
     they can name functions to call. Hydra would also read a relative path from src/, and take a
     run's folder `steps` for a group of options.
@@ -128,6 +130,7 @@ def upgraded_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
     flags.add_argument("--config-path", "-cp", type=Path)
     flags.add_argument("--config-name", "-cn", default="config")
     found, others = flags.parse_known_args(arguments)
+    found.config_path = found.config_path or _resumed_run(arguments)
     if found.config_path is None:
         return list(arguments)
     file = found.config_path / f"{found.config_name.removesuffix('.yaml')}.yaml"
@@ -137,6 +140,18 @@ def upgraded_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
     config.hydra = OmegaConf.load(CONF / "config.yaml").hydra
     OmegaConf.save(config, folder / file.name)
     return ["--config-path", str(folder), "--config-name", file.stem, *others]
+
+
+def _resumed_run(arguments: Iterable[str]) -> Path | None:
+    """The folder of the run that `resume` goes on with by its own settings."""
+    values = {key.lstrip("+"): value for key, _, value in (a.partition("=") for a in arguments)}
+    if "experiment" in values or not values.get("resume"):
+        return None
+    path = Path(values["resume"].strip("'\"")).expanduser()
+    folder = path.parent if path.is_file() else path
+    if not (folder / "config.yaml").exists():
+        raise InputError("resume", f"'{path}', where no run's config.yaml is", "a run's folder")
+    return folder
 
 
 def check_trust(cfg: DictConfig, overrides: Iterable[str]) -> None:

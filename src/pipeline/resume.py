@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from src.core.errors import InputError
-from src.runs.reader import CHECKPOINT
+from src.runs.reader import CHECKPOINT, PASTICHE
 from src.stylization import Stylization
 
 
@@ -30,7 +30,8 @@ def check(file: Path, stylization: Stylization, steps: int) -> int:
     """The step at which a checkpoint stopped, if this run can go on from it.
 
     Raises:
-        InputError: not a checkpoint of a stylization of this size, or already at `steps`.
+        InputError: not a checkpoint of a stylization of this size, or beyond `steps`, or of a run
+            that has made all of them and its picture.
     """
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
@@ -50,6 +51,6 @@ def check(file: Path, stylization: Stylization, steps: int) -> int:
             f"{width} x {height}, as this run's content, size and levels make it after {step} "
             "steps",
         )
-    if step >= steps:
+    if step > steps or (step == steps and (file.parent / PASTICHE).exists()):
         raise InputError("steps", f"{steps}", f"more than the {step} steps of {file}")
     return step

@@ -86,6 +86,7 @@ def _run(
         earlier = None if checkpoint is None else checkpoint.parent / TERMS
         terms_log = TermsLog(writer, earlier, first_step)
         losses = LossLogger(terms_log, logger, config.log_every_n_steps, progress)
+        saver = ImageSaver(writer, logger, config.save_every_n_steps, job.alpha, job.images)
         trainer = Trainer(
             **config.trainer,
             max_steps=config.steps,
@@ -99,7 +100,7 @@ def _run(
             callbacks=[
                 timer,
                 losses,
-                ImageSaver(writer, logger, config.save_every_n_steps, job.alpha, job.images),
+                saver,
                 progress,
                 StopOnSignal(),
             ],
@@ -112,6 +113,9 @@ def _run(
                 raise
             got = f"{checkpoint}, which cannot be restored ({' '.join(str(error).split())[:120]})"
             raise InputError("resume", got, "a checkpoint of a run with this optimizer") from error
+        if timer.first_step is None:  # of a checkpoint after the last step Lightning begins nothing
+            for callback in (losses, saver):
+                callback.on_train_end(trainer, job.stylization)
         pastiche = job.stylization.current_image
         file = writer.image("pastiche.png", pastiche, job.alpha)
         interrupted = trainer.global_step < config.steps

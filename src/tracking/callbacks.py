@@ -75,10 +75,7 @@ class ImageSaver(Callback):
     ) -> None:
         """Image k is the pastiche after k steps."""
         step = trainer.global_step
-        for name, image in self.inputs.items():
-            self.folder.image(f"inputs/{name}.png", image)
-            self.logger.log_image(f"inputs/{name}", image, step)
-        self.inputs = {}
+        self._save_inputs(step)
         if step % self.every == 0:
             pastiche = cast(PasticheModule, pl_module).current_image
             if not bool(torch.isfinite(pastiche).all()):
@@ -90,7 +87,14 @@ class ImageSaver(Callback):
 
     def on_train_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """The last checkpoint."""
+        self._save_inputs(trainer.global_step)
         save_checkpoint(trainer, self.folder)
+
+    def _save_inputs(self, step: int) -> None:
+        for name, image in self.inputs.items():
+            self.folder.image(f"inputs/{name}.png", image)
+            self.logger.log_image(f"inputs/{name}", image, step)
+        self.inputs = {}
 
 
 def save_checkpoint(trainer: Trainer, folder: RunWriter) -> None:
