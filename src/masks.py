@@ -8,8 +8,10 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
+from PIL import ImageColor
 from torch import Tensor
 
+from src.core.images import resize
 from src.core.settings import Share, Weight
 
 
@@ -49,6 +51,19 @@ def band(
     outside = torch.maximum(near - depth, depth - far).clamp(min=0)
     inside = (1 - outside / softness).clamp(min=0) if softness > 0 else (outside == 0).to(depth)
     return _invert(inside, invert)
+
+
+def file(depth: Tensor, picture: Tensor, color: str | None = None, invert: bool = False) -> Tensor:
+    """A drawn mask, brought to the depth's size: 1 where the picture is white, 0 where it is black.
+
+    The picture is (1, 3, h, w) in [0, 1]. With a `color`, a name or #rrggbb, the mask is 1 where no
+    channel is further than 1/4 from it: several colours of one picture are several masks.
+    """
+    drawn = picture.mean(1, keepdim=True)
+    if color is not None:
+        wanted = torch.tensor(ImageColor.getrgb(color)[:3]).view(1, 3, 1, 1) / 255
+        drawn = ((picture - wanted).abs().amax(1, keepdim=True) <= 0.25).to(picture)
+    return _invert(resize(drawn, *depth.shape[-2:]).clamp(0, 1).to(depth), invert)
 
 
 def _invert(mask: Tensor, invert: bool) -> Tensor:

@@ -99,6 +99,8 @@ def test_every_experiment_builds(experiment: str) -> None:
 )
 def test_every_option_of_every_group_builds(group: str, option: str) -> None:
     overrides = [f"{group}={option}"]
+    if (group, option) == ("mask", "file"):
+        overrides.append(f"mask.path={weights.in_package('skimage', 'data/motorcycle_left.png')}")
     if (group, option) == ("loss", "paper"):
         overrides.append("loss.style.layer_weights=null")
     experiment = "two_styles" if (group, option) == ("styles", "two") else "masked_style"

@@ -21,7 +21,7 @@ from src.losses import Normalizer
 from src.objective import Inputs, Objective, Style, Term
 from src.pipeline.masks import (
     auto_threshold,
-    mask_nodes,
+    need_depth,
     style_coverage,
     style_masks,
     term_masks,
@@ -62,7 +62,7 @@ def build(config: Config) -> Job:
     """
     networks = NetworkLoader.of(config)
     has_depth_term = config.loss.terms["depth"].get("weight") is not None
-    scene = _scene(config, networks, has_depth_term or bool(mask_nodes(config)))
+    scene = _scene(config, networks, has_depth_term or need_depth(config))
     auto = auto_threshold(config, scene)
     finest, *coarse = [
         _pyramid_level(config, networks, scene, auto, config.pyramid.scale_factor**number)
@@ -123,7 +123,7 @@ def _pyramid_level(
     if config.colors == "content":
         image = _grey(image)
     # Depth is not estimated again, so that masks lie where they will lie in the end.
-    depth = None if scene.depth is None else _downscaled(scene.depth, scale)
+    depth = image[:, :1] if scene.depth is None else _downscaled(scene.depth, scale)
     try:
         masks = style_masks(config, depth, auto)
         masks_of_terms = term_masks(config, depth, auto)

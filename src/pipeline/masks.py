@@ -1,21 +1,33 @@
 """The masks of a run from their nodes in the configuration."""
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from src import masks
+from src.core.errors import InputError
 from src.inputs import Scene
-from src.pipeline.networks import instantiate
+from src.inputs.pictures import read
+from src.pipeline.networks import instantiate, omit, target
 from src.pipeline.schema import Config, Node
 
 
 def mask_nodes(config: Config) -> list[Node]:
-    """The nodes of all masks; each is a function of depth."""
+    """The nodes of all masks, and of what they are multiplied with."""
     nodes = [term.get("mask") for term in config.loss.terms.values()]
     nodes += [style.mask for style in config.styles.values()]
+    for node in nodes:  # while it grows
+        if node and node.get("times"):
+            nodes.append(node["times"])
     return [node for node in nodes if node]
+
+
+def need_depth(config: Config) -> bool:
+    """Whether there is a mask that is not only drawn."""
+    return any(node.get("_target_") != "src.masks.file" for node in mask_nodes(config))
 
 
 def auto_threshold(config: Config, scene: Scene) -> float | None:
@@ -65,9 +77,30 @@ def _mask(key: str, node: Node | None, depth: Tensor | None, auto: float | None)
     if node is None:
         return None
     assert depth is not None
-    settings = {name: auto if value == "auto" else value for name, value in node.items()}
-    mask: Tensor = instantiate(key, settings, depth)
-    return mask.clamp(0, 1)
+    times = _mask(f"{key}.times", node.get("times"), depth, auto)
+    settings = {k: auto if value == "auto" else value for k, value in omit(node, "times").items()}
+    inputs = [depth]
+    if target(key, node) is masks.file:
+        inputs.append(_drawn(f"{key}.path", settings.pop("path", None), depth))
+    mask: Tensor = instantiate(key, settings, *inputs)
+    return mask.clamp(0, 1) if times is None else mask.clamp(0, 1) * times
+
+
+def _drawn(key: str, path: object, depth: Tensor) -> Tensor:
+    """The picture of a drawn mask, (1, 3, h, w); what is transparent is black."""
+    if not isinstance(path, str | int | float):
+        raise InputError(
+            key, "nothing", "a picture: white where the mask is 1, black where it is 0"
+        )
+    picture = read(Path(str(path)).expanduser(), key=key)
+    image = picture.image if picture.alpha is None else picture.image * picture.alpha
+    (height, width), (rows, columns) = image.shape[-2:], depth.shape[-2:]
+    if abs(math.log(height * columns / (width * rows))) > 0.03:
+        got = f"'{path}', a picture of {width} x {height} pixels"
+        raise InputError(key, got, f"one of the photo's shape, {columns} x {rows} or a multiple")
+    if image.min() > 0 and image.max() - image.min() < 0.01 and image.max() < 1:
+        raise InputError(key, f"'{path}', one grey everywhere", "white and black")
+    return image
 
 
 def style_coverage(style_masks: Mapping[str, Tensor | None]) -> Tensor | None:

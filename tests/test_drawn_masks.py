@@ -1,0 +1,114 @@
+"""Drawn masks: alone, by colour, and times a mask of depth."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src.core.errors import InputError
+from src.masks import file, step
+from src.pipeline.build import build
+from src.pipeline.config import resolve
+from tests.running import SMALL, compose
+
+DEPTH = torch.zeros(1, 1, 32, 48)
+
+
+def drawn(path: Path, size: tuple[int, int] = (96, 64), mode: str = "RGB") -> str:
+    """White on the left, red in the middle third, black on the right."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[:, : size[0] // 3] = 255
+    pixels[:, size[0] // 3 : 2 * size[0] // 3, 0] = 255
+    Image.fromarray(pixels).convert(mode).save(path)
+    return str(path)
+
+
+def mask(*overrides: str) -> torch.Tensor:
+    job = build(resolve(compose(*SMALL, "+experiment=masked_style", *overrides)))
+    return job.images["mask_main"]
+
+
+def thirds(values: torch.Tensor) -> list[float]:
+    """The mean of each third, without its borders."""
+    return [round(float(values[..., 16 * i + 4 : 16 * i + 12].mean()), 2) for i in range(3)]
+
+
+def test_white_is_one_and_a_colour_is_a_region() -> None:
+    picture = torch.zeros(1, 3, 4, 6)
+    picture[..., :2], picture[:, 0, :, 2:4] = 1, 1
+    assert thirds(file(DEPTH, picture)) == pytest.approx([1, 0.33, 0], abs=0.02)
+    assert thirds(file(DEPTH, picture, invert=True)) == pytest.approx([0, 0.67, 1], abs=0.02)
+    assert thirds(file(DEPTH, picture, color="red")) == [0, 1, 0]
+    assert thirds(file(DEPTH, picture, color="#ffffff")) == [1, 0, 0]
+    assert file(DEPTH, picture).shape == DEPTH.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("a.png", "RGB"), ("a.jpg", "RGB"), ("a.png", "P"), ("a.webp", "RGB")]
+)
+def test_any_size_and_kind_of_picture(name: str, mode: str, tmp_path: Path) -> None:
+    path = drawn(tmp_path / name, (333, 225), mode)
+    assert thirds(mask("mask=file", f"mask.path={path}")) == pytest.approx([1, 0.33, 0], abs=0.03)
+
+
+def test_what_is_transparent_is_black(tmp_path: Path) -> None:
+    pixels = np.full((32, 48, 4), 255, np.uint8)
+    pixels[:, 16:, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert thirds(mask("mask=file", f"mask.path={tmp_path}/a.png")) == [1, 0, 0]
+
+
+def test_it_is_multiplied_with_a_mask_of_depth(tmp_path: Path) -> None:
+    path = drawn(tmp_path / "a.png")
+    times = f"+mask.times={{_target_:src.masks.file,path:{path}}}"
+    product = mask("mask=step", "mask.threshold=0.5", times)
+    alone = mask("mask=step", "mask.threshold=0.5")
+    torch.testing.assert_close(product, alone * mask("mask=file", f"mask.path={path}"))
+    job = build(resolve(compose(*SMALL, "+experiment=masked_style")))
+    assert torch.equal(alone, step(job.images["depth"], 0.5))
+
+
+def test_regions_of_one_picture_for_several_styles(tmp_path: Path) -> None:
+    path = drawn(tmp_path / "a.png")
+    node = f"_target_:src.masks.file,path:{path}"
+    overrides = [f"styles.near.mask={{{node},color:red}}", f"styles.far.mask={{{node}}}"]
+    settings = [*overrides, "styles.near.invert=false", "loss.normalize_masks=false"]
+    images = build(resolve(compose(*SMALL, "+experiment=two_styles", *settings))).images
+    assert thirds(images["mask_near"]) == [0, 1, 0]
+    assert thirds(images["mask_far"]) == [1, 0.33, 0]
+
+
+def test_a_photo_without_depth_needs_none(tmp_path: Path) -> None:
+    Image.new("RGB", (48, 32), (90, 120, 200)).save(tmp_path / "photo.png")
+    settings = [
+        f"content={tmp_path}/photo.png",
+        "mask=file",
+        f"mask.path={drawn(tmp_path / 'a.png')}",
+    ]
+    settings.append("depth_net.weights=nowhere")  # an estimate would fail
+    job = build(resolve(compose(*SMALL, "+experiment=masked_style", *settings)))
+    assert "depth" not in job.images
+    assert thirds(job.images["mask_main"]) == [1, 0.33, 0]
+
+
+def test_bad_drawings_are_one_line(tmp_path: Path) -> None:
+    Image.new("L", (48, 32), 0).save(tmp_path / "black.png")
+    Image.new("L", (48, 32), 99).save(tmp_path / "grey.png")
+    Image.new("L", (48, 48), 255).save(tmp_path / "square.png")
+    (tmp_path / "text.png").write_text("no picture")
+    path = "styles.main.mask.path: got "
+    for settings, message in {
+        (f"mask.path={tmp_path}/black.png",): "styles.main.mask: got a mask that selects 0 of the",
+        (f"mask.path={tmp_path}/grey.png",): f"{path}'{tmp_path}/grey.png', one grey everywhere",
+        (f"mask.path={tmp_path}/square.png",): f"{path}'{tmp_path}/square.png', a picture of 48 x",
+        (f"mask.path={tmp_path}/text.png",): path,
+        (f"mask.path={tmp_path}/nobody.png",): path,
+        ("mask.path=null",): f"{path}nothing; expected a picture",
+        (f"mask.path={drawn(tmp_path / 'a.png')}", "mask.color=readish"): "styles.main.mask: got {",
+    }.items():
+        with pytest.raises(InputError) as refused:
+            mask("mask=file", *settings)
+        assert str(refused.value).startswith(message)
+        assert "\n" not in str(refused.value)
