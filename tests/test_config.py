@@ -167,9 +167,9 @@ def test_any_number_of_named_styles() -> None:
 
 def test_auto_is_the_threshold_of_this_pictures_depth() -> None:
     made = job("+experiment=masked_style", "mask=step")
-    assert 0.1 < made.auto_values["auto"] < 0.9
+    assert 0.1 < made.mask_border < 0.9
     depth, mask = made.images["depth"], made.images["mask_main"]
-    assert torch.equal(mask, (depth >= made.auto_values["auto"]).float())
+    assert torch.equal(mask, (depth >= made.mask_border).float())
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_a_photo_without_depth_has_its_depth_estimated(
     assert depth[..., :8].mean() < 0.2  # bright is near
     assert depth[..., -8:].mean() > 0.7
     assert (depth.min(), depth.max()) == (0, 1)
-    assert 0 < made.auto_values["auto"] < 1
+    assert 0 < made.mask_border < 1
     assert "depth_estimated" not in made.images  # no depth term
 
     def refuse(*_: object) -> None:
@@ -380,7 +380,7 @@ def test_levels_end_with_the_objective_of_a_run_without_them() -> None:
     plain, made = job(*settings), job(*settings, *PYRAMID)
     assert made.stylization.size_after(1) == (30, 46)
     assert made.stylization.size_after(2) == plain.stylization.pastiche.shape[-2:] == (61, 91)
-    assert made.auto_values == plain.auto_values
+    assert made.mask_border == plain.mask_border
     assert all(torch.equal(made.images[name], picture) for name, picture in plain.images.items())
     (last,) = made.stylization._levels
     noise = torch.rand(plain.stylization.pastiche.shape)
@@ -821,3 +821,21 @@ def test_whole_numbers_may_be_written_with_an_exponent() -> None:
     assert (config.steps, config.size, config.tile_size) == (1000, 48, 1000)
     assert [type(x) for x in (config.steps, config.size, config.tile_size)] == [int, int, int]
     assert composed("+experiment=naive", "strength=1.0").strength == 1.0
+
+
+def test_a_mask_of_nearly_nothing_or_nearly_all_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")
+    job("+experiment=masked_style", "mask=step", "mask.threshold=0.5")
+    assert caplog.text == ""
+    depth = job("+experiment=masked_style").images["depth"]
+    half = f"styles.main.mask.threshold={float(depth.median()):.2f} would part it in halves"
+    border = round(float(depth.quantile(0.05)), 3)
+    share = 100 * float((depth >= border).float().mean())
+    job("+experiment=masked_style", "mask=step", f"mask.threshold={border}")
+    assert caplog.messages == [f"styles.main.mask selects {share:.1f} % of the picture; {half}"]
+    caplog.clear()
+    job("+experiment=masked_content", "mask.center=0.95", "mask.slope=200")
+    assert caplog.messages[0].startswith("loss.content.mask selects ")
+    caplog.clear()
+    job("+experiment=masked_style", "mask=uniform")
+    assert caplog.text == ""

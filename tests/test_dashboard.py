@@ -116,7 +116,7 @@ def test_what_the_agent_runs_can_be_composed(path: Path) -> None:
     assert len(lines) == 16
     assert lines[0][:4] == ["/usr/bin/env", "python", "-m", "src.run"]
     configs = [compose_plain(*line[4:]) for line in lines]
-    assert len({str(config["loss"]) for config in configs}) == len(lines)
+    assert len({(config["strength"], str(config["loss"])) for config in configs}) == len(lines)
     assert configs[0]["loss"]["depth"]["weight"] == 1
     assert configs[-1]["loss"]["depth"]["weight"] == 200000
     assert configs[0]["tracking"]["mode"] == "online"

@@ -221,7 +221,7 @@ def test_a_run_with_levels_goes_on_to_more_steps(tmp_path: Path) -> None:
 
 def test_a_failed_run_says_why_and_leaves_no_result(tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        run(tmp_path, "+experiment=masked_style", "mask=step", "mask.threshold=2")
+        run(tmp_path, "+experiment=masked_style", "mask=uniform", "mask.invert=true")
     assert (tmp_path / "FAILED").read_text().startswith("styles.main.mask: got a mask that selects")
     assert not (tmp_path / "pastiche.png").exists()
     assert not (tmp_path / "summary.json").exists()

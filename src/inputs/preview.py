@@ -32,9 +32,10 @@ def preview(scene: Scene) -> Image.Image:
         (f"{scene.name}: content", scene.image),
         (f"depth: black is {low:.3g}{unit}, white {high:.3g}{unit}", depth),
         (measured, valid.float()),
-        (f"mask=sigmoid center=auto ({threshold:.2f})", masks.sigmoid(depth, threshold)),
     ]
-    tiles += [(f"mask={mask.__name__}, its defaults", mask(depth)) for mask in MASKS]
+    made = {f"mask=sigmoid center=auto ({threshold:.2f})": masks.sigmoid(depth, threshold)}
+    made |= {f"mask={mask.__name__}": mask(depth) for mask in MASKS}
+    tiles += [(f"{name}: {mask.mean().item():.0%}", mask) for name, mask in made.items()]
     return _sheet([(caption, _tile(image)) for caption, image in tiles])
 
 

@@ -25,6 +25,7 @@ from src.pipeline.masks import (
     style_coverage,
     style_masks,
     term_masks,
+    warn_of_shares,
 )
 from src.pipeline.networks import (
     NetworkLoader,
@@ -49,7 +50,7 @@ class Job:
     stylization: Stylization
     alpha: Tensor | None  # (1, 1, H, W), the content's transparency
     images: dict[str, Tensor]  # what went in, by file name in inputs/
-    auto_values: dict[str, float]  # the numbers that `auto` gave, by key
+    mask_border: float | None  # the depth that `auto` gave; None where no mask asks for it
     # (1, 3, H, W) to the depth, (1, 1, H, W), that the depth term's network sees; None without one
     predict_depth: Callable[[Tensor], Tensor] | None = None
 
@@ -96,8 +97,9 @@ def build(config: Config) -> Job:
     if has_depth_term:
         predict_depth = partial(_predict_depth, networks.depth_net)
         inputs["depth_estimated"] = predict_depth(scene.image)
-    auto_values = {} if auto is None else {"auto": auto}
-    return Job(stylization, scene.alpha, inputs, auto_values, predict_depth)
+    if scene.depth is not None:
+        warn_of_shares(config, finest.masks, scene.depth)
+    return Job(stylization, scene.alpha, inputs, auto, predict_depth)
 
 
 def _predict_depth(net: DepthNet, image: Tensor) -> Tensor:

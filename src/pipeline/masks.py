@@ -1,5 +1,6 @@
 """The masks of a run from their nodes in the configuration."""
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from src.inputs import Scene
 from src.inputs.pictures import read
 from src.pipeline.networks import instantiate, omit, target
 from src.pipeline.schema import Config, Node
+
+log = logging.getLogger(__name__)
+LEAST_SHARE = 0.1  # of the picture, on either side of a border
 
 
 def mask_nodes(config: Config) -> list[Node]:
@@ -101,6 +105,25 @@ def _drawn(key: str, path: object, depth: Tensor) -> Tensor:
     if image.min() > 0 and image.max() - image.min() < 0.01 and image.max() < 1:
         raise InputError(key, f"'{path}', one grey everywhere", "white and black")
     return image
+
+
+def warn_of_shares(config: Config, found: Mapping[str, Tensor], depth: Tensor) -> None:
+    """Say which masks of depth select nearly nothing or nearly all, and what would part it evenly.
+
+    Args:
+        config: the configuration.
+        found: the masks, (1, 1, H, W), by `mask_` and the name of their style or term.
+        depth: (1, 1, H, W) in [0, 1].
+    """
+    nodes = {f"styles.{name}.mask": (name, style.mask) for name, style in config.styles.items()}
+    terms = config.loss.terms.items()
+    nodes |= {f"loss.{name}.mask": (name, term.get("mask")) for name, term in terms}
+    for key, (name, node) in nodes.items():
+        border = next((x for x in ("center", "threshold") if node and x in node), None)
+        share = float(found[f"mask_{name}"].mean()) if border else 0.5
+        if not LEAST_SHARE <= share <= 1 - LEAST_SHARE:
+            half = f"{key}.{border}={float(depth.median()):.2f} would part it in halves"
+            log.warning("%s selects %.1f %% of the picture; %s", key, 100 * share, half)
 
 
 def style_coverage(style_masks: Mapping[str, Tensor | None]) -> Tensor | None:

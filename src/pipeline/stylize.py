@@ -163,7 +163,7 @@ def _settings(config: Config, plain: dict[str, Any], job: Job) -> dict[str, Any]
         "seed": config.seed,
         "backbone": str(config.backbone["_target_"]).rpartition(".")[2],
         "depth_net": None if job.predict_depth is None else depth_net,
-        "found": job.auto_values,
+        "mask_border": job.mask_border,
         "config_hash": config_hash(plain),
     }
 
