@@ -17,7 +17,14 @@ from src.core.errors import InputError
 from src.evaluate import __main__ as command
 from src.evaluate import comparison
 from src.evaluate.__main__ import main
-from src.evaluate.comparison import Measured, group_runs, median, summarize, summary_table
+from src.evaluate.comparison import (
+    Measured,
+    group_runs,
+    median,
+    runs_table,
+    summarize,
+    summary_table,
+)
 from src.metrics.evaluation import (
     CONTROLS,
     VERSION,
@@ -29,7 +36,7 @@ from src.metrics.measurer import LAYERS, Measurer, Pictures, style_region
 from src.pipeline import stylize
 from src.pipeline.config import compose_plain
 from src.runs.comparison import run_names
-from src.runs.quantities import ANY_STYLE, METRICS, QUANTITIES, UNKNOWN, quantity
+from src.runs.quantities import ANY_STYLE, METRICS, QUANTITIES, UNKNOWN, columns, quantity
 from src.runs.reader import Run
 from tests.fake_runs import fake_run, hostile_runs
 from tests.running import TINY_DEPTH, TinyDepthNet, run
@@ -97,6 +104,22 @@ def test_metrics_of_three_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -
     assert all(math.isfinite(v) for v in depth.values() if isinstance(v, float))
     terms = [*Run(runs / "depth").terms]
     assert [name for name in terms if quantity(name) is UNKNOWN] == ["step"]
+
+
+def test_the_table_has_five_numbers_or_all(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*flags: str) -> str:
+        assert main([str(runs), "--judge", "none", *flags]) == 0
+        return capsys.readouterr().out
+
+    some, every = printed(), printed("--all")
+    assert "swd" in some
+    assert "ssim" not in some
+    assert "All numbers: --all." in some
+    assert {"swd", "ssim", "edges"} <= set(every.split())
+    assert "--all" not in every
+    row = dict.fromkeys(columns(), 0.5)
+    assert len(runs_table(["run"], [row]).head) == 1 + 5
+    assert len(runs_table(["run"], [row], columns()).head) == 1 + len(columns())
 
 
 def test_a_run_judged_by_its_own_network_is_marked(

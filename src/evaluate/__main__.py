@@ -13,11 +13,12 @@ from src.core.errors import InputError, printable
 from src.core.files import write_text
 from src.core.memory import keep_freed_memory
 from src.evaluate import comparison
-from src.evaluate.comparison import MIN_PHOTOS, Measured, group_runs, summarize
+from src.evaluate.comparison import LEGEND, MAIN, MIN_PHOTOS, Measured, group_runs, summarize
 from src.metrics.evaluation import JUDGE, DepthEvaluator, Evaluation
 from src.pipeline import config
 from src.pipeline.networks import depth_network
 from src.runs.comparison import run_names
+from src.runs.quantities import columns
 from src.runs.reader import METRICS, Run, find_runs
 
 ABOUT = """\
@@ -56,8 +57,11 @@ def evaluate(options: argparse.Namespace, screen: Console) -> int:
         groups = group_runs(measured, values, options.by.split(","))
         _compare(evaluation, measured, groups, options.folders[0] / REPORT)
     elif measured:
-        table = comparison.runs_table(run_names(measured), values)
+        metrics = columns() if options.all else MAIN
+        table = comparison.runs_table(run_names(measured), values, metrics)
         screen.print(table.on_screen(comparison.caption(values)))
+        if not options.all:
+            screen.print(LEGEND, highlight=False)
     for path, why in problems.items():
         screen.print(
             printable(f"left out: {path}: {why}"), markup=False, highlight=False, soft_wrap=True
@@ -109,6 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     folders = "of a run, of a sweep, or one above"
     parser.add_argument("folders", nargs="*", metavar="FOLDER", type=Path, help=folders)
     parser.add_argument("--again", action="store_true", help="measure also what has a metrics.json")
+    parser.add_argument("--all", action="store_true", help="every number in the table, not five")
     parser.add_argument("--by", metavar="KEY[,KEY]", help=BY)
     judges = f"depth network: {JUDGE} (default), monodepth2, depth_anything_v2, or {NO_JUDGE}"
     parser.add_argument("--judge", default=JUDGE, metavar="NAME", help=judges)

@@ -21,6 +21,11 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 MIN_PHOTOS = 3  # with which an interval means anything
 NAME_WIDTH = 30  # characters on the screen
+MAIN = ("style_swd", "feature_distance", "depth_whdr", "sensor_whdr", "kept_ratio")
+LEGEND = """\
+style swd, content features: distance to the painting and to the photo; whdr: share of pairs of
+points in the wrong order of depth, against the photo's estimate and the sensor's; kept / styled:
+change where masks keep the photo over change where they do not. All numbers: --all."""
 
 
 class Measured(NamedTuple):
@@ -131,9 +136,11 @@ class Table(NamedTuple):
         return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def runs_table(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
-    """One row per run with the metrics that have a heading; `rows` are what metrics.json hold."""
-    used = [metric for metric in columns() if any(metric in values for values in rows)]
+def runs_table(
+    names: Sequence[str], rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] = MAIN
+) -> Table:
+    """One row per run with the metrics that any has; `rows` are what metrics.json hold."""
+    used = [metric for metric in metrics if any(metric in values for values in rows)]
     table = Table(["run", *(quantity(metric).title for metric in used)], [])
     for name, values in zip(names, rows, strict=True):
         numbers = [f"{values[m]:.3g}" if m in values else "" for m in used]
