@@ -21,7 +21,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 MIN_PHOTOS = 3  # with which an interval means anything
 NAME_WIDTH = 30  # characters on the screen
-MAIN = ("style_swd", "feature_distance", "depth_whdr", "sensor_whdr", "kept_ratio")
+MAIN = ("style_swd_masked", "feature_distance", "depth_whdr", "sensor_whdr", "kept_ratio")
 LEGEND = """\
 style swd, content features: distance to the painting and to the photo; whdr: share of pairs of
 points in the wrong order of depth, against the photo's estimate and the sensor's; kept / styled:
