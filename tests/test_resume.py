@@ -29,6 +29,24 @@ def test_resume_alone_goes_on_by_the_runs_own_settings(command: Command, tmp_pat
     assert "error: resume: got " in ran.err
 
 
+def test_a_strangers_run_is_resumed_by_the_rules_of_a_repeated_one(
+    command: Command, tmp_path: Path
+) -> None:
+    first = run(tmp_path / "first", "+experiment=naive", "steps=1")
+    text = (first / "config.yaml").read_text()
+    for line, message in {
+        "trusted_modules: [tests.running]": "error: trusted_modules: got ",
+        "init: ${oc.env:HOME}": "error: init: got ",
+    }.items():
+        key = line.partition(":")[0]
+        lines = [line, *(x for x in text.splitlines() if not x.startswith(f"{key}:"))]
+        (first / "config.yaml").write_text("\n".join(lines) + "\n")
+        ran = command(f"resume={first}", "steps=2", f"output_dir={tmp_path}/out")
+        assert ran.code == 1
+        assert ran.err.strip().splitlines()[-1].startswith(message)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_killed_between_its_last_checkpoint_and_its_picture_is_finished(
     command: Command, tmp_path: Path
 ) -> None:
