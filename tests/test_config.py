@@ -782,12 +782,12 @@ def test_strength_0_leaves_the_photo_as_it_is() -> None:
     stylization = job("+experiment=naive", "strength=0").stylization
     before, optimizer = stylization.pastiche.detach().clone(), stylization.configure_optimizers()
 
-    def closure() -> torch.Tensor:
+    def closure() -> float:
         total, _ = stylization.objective(stylization.pastiche)
         stylization.pastiche.grad = torch.autograd.grad(total, stylization.pastiche)[0]
-        return total
+        return float(total.detach())
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     assert torch.equal(stylization.pastiche, before)
 
 
