@@ -94,7 +94,7 @@ def _root(matrix: Tensor) -> Tensor:
 
 
 def _apply(matrix: tuple[tuple[float, ...], ...] | Tensor, x: Tensor) -> Tensor:
-    return torch.einsum("ij,bjhw->bihw", torch.as_tensor(matrix).to(x), x)
+    return torch.einsum("ij,bjhw->bihw", torch.as_tensor(matrix, dtype=x.dtype), x)
 
 
 def _inverse(matrix: tuple[tuple[float, ...], ...]) -> Tensor:

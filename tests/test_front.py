@@ -59,7 +59,7 @@ def test_one_command_makes_the_curves_the_table_and_the_figure_and_goes_on(
     pytest.importorskip("matplotlib", reason="the extra `report`")
     arguments = ["--sizes", "64", "--steps", "6", "--factors", "1", "--paintings", "ink"]
     monkeypatch.setattr(sys, "argv", ["front", str(tmp_path), *arguments])
-    front.main()
+    assert front.main() == 0
     files = sorted(tmp_path.glob("*-*.json"))
     made = [json.loads(file.read_text()) for file in files]
     assert {run["way"] for run in made} == set(WAYS)
@@ -72,6 +72,19 @@ def test_one_command_makes_the_curves_the_table_and_the_figure_and_goes_on(
     monkeypatch.setattr(front, "curve", lambda *_: pytest.fail("made again"))
     front.main()
     assert "| 1.00 (1 of 1) | 1.00 (1 of 1) |" in capsys.readouterr().out  # gram beside itself
+
+
+def test_bad_input_is_one_line_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(front, "time_interleaved", lambda *_: pytest.fail("work"))
+    monkeypatch.setattr(sys, "argv", ["front", str(tmp_path), "--photos", "nobody.jpg"])
+    assert front.main() == 1
+    assert capsys.readouterr().err.startswith("error: content: got 'nobody.jpg'")
+    monkeypatch.setattr(front, "find_spec", lambda _: None)
+    assert front.main() == 1
+    assert capsys.readouterr().err.startswith("error: front.png: got no matplotlib")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_plain_way_is_torchs_own_optimiser(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ then come a table of all that is in the folder, and front.png.
 import argparse
 import itertools
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -22,6 +24,7 @@ from src.backbones import vgg19
 from src.bench.peer import Peer
 from src.bench.timing import time_interleaved
 from src.core import images
+from src.core.errors import InputError
 from src.core.files import write_text
 from src.inputs import load_scene, load_style
 from src.metrics.measurer import Measurer, Pictures
@@ -232,25 +235,34 @@ def draw(curves: Curves, file: Path) -> None:
     figure.savefig(file, dpi=80)
 
 
-def main() -> None:
-    """Make what is missing, then report."""
+def main() -> int:
+    """Make what is missing, then report; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m src.bench.front", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the curves are, or go to")
-    parser.add_argument("--photos", nargs="*", default=["motorcycle"], help="names or files")
-    parser.add_argument("--paintings", nargs="*", default=["swirls", "mosaic"], help="likewise")
-    parser.add_argument("--sizes", nargs="*", type=int, default=[128], help="px; default: 128")
+    parser.add_argument("--photos", nargs="+", default=["motorcycle"], help="names or files")
+    parser.add_argument("--paintings", nargs="+", default=["swirls", "mosaic"], help="likewise")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[128], help="px; default: 128")
     parser.add_argument("--steps", type=int, default=40, help="of every run; default: 40")
     parser.add_argument(
         "--factors", nargs="*", type=float, default=FACTORS, help="of content weights"
     )
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    measure(arguments)
+    try:
+        if find_spec("matplotlib") is None:  # before the work, not after it
+            raise InputError("front.png", "no matplotlib", "the extra `report`")
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+        measure(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     curves = read(arguments.folder)
     print(report(curves))
     draw(curves, arguments.folder / "front.png")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
