@@ -4,15 +4,23 @@ Depth is (B, 1, H, W) in [0, 1], 0 the nearest and 1 the farthest point, so that
 selects what is far. A mask has the shape of the depth; `invert` gives 1 - mask.
 """
 
+import math
+import warnings
 from collections.abc import Mapping
+from typing import Annotated
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import ImageColor
 from torch import Tensor
 
 from src.core.images import resize
-from src.core.settings import Share, Weight
+from src.core.settings import Range, Share, Weight
+
+REFINED_BAND = 0.015  # of the diagonal, on either side of a border
+REFINED_SIDE = 512  # px, long side of the largest mask that is refined at its own size
+COLOR_CONTRAST = 1000.0  # how much a random walk keeps to similar colours
 
 
 def uniform(depth: Tensor, invert: bool = False) -> Tensor:
@@ -66,8 +74,83 @@ def file(depth: Tensor, picture: Tensor, color: str | None = None, invert: bool 
     return _invert(resize(drawn, *depth.shape[-2:]).clamp(0, 1).to(depth), invert)
 
 
+def edges(
+    depth: Tensor,
+    threshold: Annotated[float, Range(0, exclusive=True, high=1)] = 0.05,
+    spread: Share = 0.006,
+    floor: Share = 0.0,
+    invert: bool = False,
+) -> Tensor:
+    """1 at depth discontinuities (occlusion edges) and near them, `floor` elsewhere.
+
+    By how much depth varies within `spread`, in shares of the picture's diagonal and at least a
+    pixel: the mask rises from `floor` at `threshold` to 1 at twice as much.
+    """
+    radius = max(1, round(spread * math.hypot(*depth.shape[-2:])))
+    farthest, nearest = _extremes(depth, radius)
+    at_edge = ((farthest - nearest) / threshold - 1).clamp(0, 1)
+    return _invert(floor + (1 - floor) * at_edge, invert)
+
+
 def _invert(mask: Tensor, invert: bool) -> Tensor:
     return 1 - mask if invert else mask
+
+
+def refine(mask: Tensor, image: Tensor) -> Tensor:
+    """A mask brought to the silhouettes of the image, for depth whose edges are soft or off.
+
+    Within a band around the border of a steep mask each pixel goes to the side that a random walk
+    over similar colours reaches with the greater probability (L. Grady, "Random walks for image
+    segmentation", 2006). Slopes, as a floor's, stay, and so does what is no wider than the band.
+
+    Args:
+        mask: (1, 1, H, W) in [0, 1].
+        image: (1, 3, H, W) in [0, 1], the content image.
+    """
+    scale = REFINED_SIDE / max(mask.shape[-2:])
+    if scale < 1:  # equations take more than linear time
+        small = [max(1, round(side * scale)) for side in mask.shape[-2:]]
+        refined = refine(resize(mask, *small), resize(image, *small))
+        return resize(refined, *mask.shape[-2:])
+    radius = max(1, round(REFINED_BAND * math.hypot(*mask.shape[-2:])))
+    inside = mask >= 0.5
+    high, low = _extremes(mask, radius)
+    some_inside, all_inside = _extremes(inside.to(mask), radius)
+    steepness = ((high - low - 0.5) / 0.25).clamp(0, 1) * (some_inside - all_inside)
+    share = _random_walk(image, inside, steepness > 0)
+    return torch.lerp(mask, low + (high - low) * share.to(mask), steepness)
+
+
+def _extremes(x: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The largest and the smallest of the values no farther than `radius` px along either axis."""
+    largest, minus_smallest = (F.max_pool2d(y, 2 * radius + 1, 1, radius) for y in (x, -x))
+    return largest, -minus_smallest
+
+
+def _random_walk(image: Tensor, inside: Tensor, unknown: Tensor) -> Tensor:
+    """The probability, (1, 1, H, W), to come from an unknown pixel to a known one inside first."""
+    from scipy.ndimage import label
+    from skimage.segmentation import random_walker  # 0.4 s, and only this needs it
+
+    labels = np.where(inside[0, 0].numpy(), 1, 2)
+    known = ~unknown[0, 0].numpy()
+    for side in (1, 2):  # parts that would have no known pixel are known
+        parts, _ = label(labels == side)
+        known |= (labels == side) & ~np.isin(parts, parts[known])
+    if known.all():
+        return inside.float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of what is a ten-thousandth above 1
+        probabilities = random_walker(
+            image[0].permute(1, 2, 0).double().numpy(),
+            np.where(known, labels, 0),
+            beta=COLOR_CONTRAST,
+            mode="bf",
+            return_full_prob=True,
+            channel_axis=2,
+        )
+    share = probabilities[0] if len(np.unique(labels[known])) == 2 else labels == 1
+    return torch.from_numpy(np.asarray(share, np.float32)).clamp(0, 1)[None, None]
 
 
 def otsu_threshold(depth: Tensor, valid: Tensor) -> float:

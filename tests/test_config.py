@@ -91,7 +91,8 @@ def test_every_experiment_builds(experiment: str) -> None:
     assert made.stylization.pastiche.shape[-2:] == (32, 48)
     masked = {name.removeprefix("mask_") for name in made.images if name.startswith("mask_")}
     expected = {"style": {"main"}, "content": {"content"}, "styles": {"near", "far"}}
-    assert masked == expected.get(experiment.rpartition("_")[2] if "_" in experiment else "", set())
+    expected |= {"structure": {"structure"}, "naive": set()}
+    assert masked == expected.get(experiment.rpartition("_")[2], set())
 
 
 @pytest.mark.parametrize(

@@ -228,13 +228,26 @@ def test_an_unknown_judge(
     assert capsys.readouterr().err == error
 
 
+def test_a_judge_from_a_file(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(made / "naive", tmp_path / "naive")
+    assert main([str(folder), "--judge-file", "nothing.onnx"]) == 1
+    assert capsys.readouterr().err.startswith("error: --judge-file: got 'nothing.onnx', no file")
+    monkeypatch.setattr(command, "judge_file", lambda *_: TinyDepthNet())
+    assert main([str(folder), "--judge-file", "net.onnx"]) == 0
+    assert numbers(folder)["judge"] == "file"
+    assert 0 <= numbers(folder)["occlusion_edge_recall"] <= 1
+
+
 def test_a_photo_that_went_elsewhere_loses_the_sensor_only(runs: Path) -> None:
     config = runs / "naive" / "config.yaml"
     config.write_text(config.read_text().replace("content: motorcycle", "content: gone.png"))
     assert main([str(runs / "naive")]) == 0
     found = numbers(runs / "naive")
     assert found["sensor_unit"] is None
-    assert set(found) == ALWAYS | ABOUT | {name for name in DEPTH if name.startswith("depth_")}
+    measured = {name for name in ALWAYS if not name.startswith("occlusion_")}
+    assert set(found) == measured | ABOUT | {name for name in DEPTH if name.startswith("depth_")}
 
 
 def test_the_photo_and_the_painting_are_the_ends_of_the_scale(made: Path) -> None:

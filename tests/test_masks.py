@@ -6,20 +6,23 @@ import numpy as np
 import pytest
 import reference
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from src.masks import (
     band,
     downsample_mask,
+    edges,
     linear,
     normalize_masks,
     otsu_threshold,
+    refine,
     sigmoid,
     step,
     uniform,
 )
 
-FUNCTIONS = [uniform, linear, sigmoid, step, band]
+FUNCTIONS = [uniform, linear, sigmoid, step, band, edges]
 every_function = pytest.mark.parametrize("function", FUNCTIONS)
 SIZES = [(1, 1), (1, 7), (2, 3), (5, 4), (8, 12), (11, 5), (16, 24), (20, 30)]  # of (16, 24)
 
@@ -219,3 +222,66 @@ def test_downsample_mask_has_the_gradient_of_its_value() -> None:
 def test_auto_threshold_lies_in_the_middle_of_an_empty_gap() -> None:
     depth = torch.tensor([0.2] * 30 + [0.8] * 20).reshape(1, 1, 5, 10)
     assert otsu_threshold(depth, torch.ones_like(depth, dtype=torch.bool)) == pytest.approx(0.5)
+
+
+def test_edges_are_where_depth_jumps_and_near_it() -> None:
+    d = torch.zeros(1, 1, 60, 80, dtype=torch.float64)
+    d[..., 40:] = 0.5
+    columns = edges(d, threshold=0.2, spread=0.03)[0, 0]  # 3 px of the diagonal's 100
+    assert (columns == columns[:1]).all()
+    assert columns[0].nonzero().flatten().tolist() == list(range(37, 43))
+    assert columns.max() == 1
+    assert_values(edges(d, threshold=0.4)[..., 30, 39:40], 0.25)  # .5 is 1.25 times it
+    assert edges(d, threshold=0.5).max() == 0
+    assert edges(d, floor=0.3).unique().tolist() == [0.3, 1]
+    assert edges(d, threshold=0.2, spread=0)[..., 0, :].sum() == 2  # a pixel at least
+
+
+def test_a_slope_is_no_edge_and_edges_mean_the_same_at_every_size() -> None:
+    assert edges(ramp(120, 160), threshold=0.05).max() == 0  # .006 a pixel
+    d = torch.zeros(1, 1, 60, 80)
+    d[..., 40:] = 1
+    shares = [edges(F.interpolate(d, scale_factor=k), spread=0.03).mean().item() for k in (1, 2, 4)]
+    assert shares == pytest.approx([shares[0]] * 3, rel=0.1)
+
+
+def scene_of_a_disk() -> tuple[Tensor, Tensor]:
+    """A picture of a dark disk with a little noise, and the disk."""
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
+    disk = ((y - 48) ** 2 + (x - 64) ** 2 < 30**2).float()[None, None]
+    noise = 0.05 * torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    return (0.8 - 0.5 * disk + noise).clamp(0, 1), disk
+
+
+def wrong(mask: Tensor, truth: Tensor) -> int:
+    return int(((mask > 0.5) != (truth > 0.5)).sum())
+
+
+def test_a_shifted_or_soft_mask_is_brought_to_the_silhouette() -> None:
+    image, disk = scene_of_a_disk()
+    for mask in (disk.roll((1, 2), (-2, -1)), F.avg_pool2d(disk.roll(1, -1), 5, 1, 2)):
+        refined = refine(mask, image)
+        assert wrong(refined, disk) < 0.3 * wrong(mask, disk)
+        assert refined.min() >= 0
+        assert refined.max() <= 1
+    assert wrong(refine(disk, image), disk) <= 5  # what is right stays so
+    inverse = refine(1 - disk.roll(2, -1), image)
+    torch.testing.assert_close(inverse, 1 - refine(disk.roll(2, -1), image), atol=0.02, rtol=0)
+
+
+def test_slopes_flat_masks_and_thin_parts_stay_as_they_are() -> None:
+    image, disk = scene_of_a_disk()
+    for mask in (ramp(96, 128).float(), torch.ones_like(disk), torch.zeros_like(disk)):
+        assert torch.equal(refine(mask, image), mask)
+    thin = torch.zeros_like(disk)
+    thin[..., 10:80, 5] = 1  # no wider than the band
+    assert refine(thin, image)[..., 20:70, 5].min() > 0.5
+
+
+def test_a_large_mask_is_refined_at_a_smaller_size() -> None:
+    image, disk = scene_of_a_disk()
+    image, disk = (F.interpolate(x, scale_factor=6) for x in (image, disk))
+    mask = disk.roll(10, -1)
+    refined = refine(mask, image)
+    assert refined.shape == mask.shape
+    assert wrong(refined, disk) < 0.3 * wrong(mask, disk)

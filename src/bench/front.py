@@ -10,7 +10,7 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +30,7 @@ from src.inputs import load_scene, load_style
 from src.metrics.measurer import Measurer, Pictures
 from src.pipeline.build import build
 from src.pipeline.config import compose
+from src.pipeline.schema import Config
 
 Make = Callable[[Mapping[str, Path], int, float], "Ours | Peer"]
 FACTORS = (0.3, 1.0, 3.0)  # of every way's own content weight
@@ -45,15 +46,9 @@ FIRST = 5  # steps after which a run is judged for the first time, then after tw
 class Ours:
     """A stylization of ours step by step, without all that a run writes."""
 
-    def __init__(
-        self, files: Mapping[str, Path], size: int, factor: float, overrides: Sequence[str] = ()
-    ) -> None:
-        inputs = [f"{name}={file}" for name, file in files.items()]
-        sizes = [f"size={size}", f"style_size={size}"]
-        config = ["+experiment=naive", *inputs, *sizes, *overrides]
-        weight = compose(*config).loss.terms["content"]["weight"]
-        config.append(f"loss.content.weight={factor * weight}")
-        self.stylization = build(compose(*config)).stylization
+    def __init__(self, config: Config) -> None:
+        job = build(config)
+        self.stylization, self.images = job.stylization, job.images
         self.optimizer = self.stylization.configure_optimizers()
 
     @property
@@ -72,15 +67,23 @@ class Ours:
         return float(total.detach())
 
 
+def _with_distance(name: str, files: Mapping[str, Path], size: int, factor: float) -> Ours:
+    inputs = [f"{key}={file}" for key, file in files.items()]
+    sizes = [f"size={size}", f"style_size={size}"]
+    config = ["+experiment=naive", f"distance={name}", *inputs, *sizes]
+    weight = compose(*config).loss.terms["content"]["weight"]
+    return Ours(compose(*config, f"loss.content.weight={factor * weight}"))
+
+
 def _plain(files: Mapping[str, Path], size: int, factor: float) -> Ours:
-    run = Ours(files, size, factor, ["distance=gram"])
+    run = _with_distance("gram", files, size, factor)
     run.optimizer = torch.optim.LBFGS([run.stylization.pastiche], max_iter=1)
     return run
 
 
 WAYS: Mapping[str, Make] = {
-    "wasserstein": partial(Ours, overrides=["distance=wasserstein"]),
-    "gram": partial(Ours, overrides=["distance=gram"]),
+    "wasserstein": partial(_with_distance, "wasserstein"),
+    "gram": partial(_with_distance, "gram"),
     "gram, torch's L-BFGS": _plain,
     "pastiche": lambda files, size, factor: Peer(files, "lbfgs", factor),
 }

@@ -25,6 +25,7 @@ class DepthNet(ABC):
     """
 
     layers: Sequence[str] = ()  # of the style network, whose features `disparity` takes
+    differentiable = True  # whether a gradient goes through it, so that it can be in the loss
     smallest_side: int = 1  # px, of an image that it can be applied to
 
     def __init__(self, module: nn.Module, name: str) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from src.core.errors import InputError, printable
 from src.core.files import write_text
 from src.core.memory import keep_freed_memory
+from src.depth_nets import judge_file
 from src.evaluate import comparison
 from src.evaluate.comparison import LEGEND, MAIN, MIN_PHOTOS, Measured, group_runs, summarize
 from src.metrics.evaluation import JUDGE, DepthEvaluator, Evaluation
@@ -36,6 +37,11 @@ BY = f"""\
 medians of runs with the same value of a swept key, such as experiment, and their differences to the
 first; written to {REPORT}.md and .csv in the first FOLDER
 """
+JUDGE_FILE = """\
+a depth network of your own in place of --judge: FILE[:depth][:imagenet] with FILE .onnx or .tflite,
+`depth` where it gives depth and not disparity, `imagenet` where it takes colours of mean 0 and
+deviation 1
+"""
 WIDTH = 200  # where the table goes into a file
 
 
@@ -46,7 +52,9 @@ def evaluate(options: argparse.Namespace, screen: Console) -> int:
     runs = {run.path.resolve(): run for folder in options.folders for run in find_runs(folder)}
     began = time.perf_counter()
     judge = DepthEvaluator()
-    if (name := options.judge) != NO_JUDGE:
+    if options.judge_file:
+        judge = DepthEvaluator("file", judge_file(options.judge_file, "--judge-file"))
+    elif (name := options.judge) != NO_JUDGE:
         judge = DepthEvaluator(name, depth_network(name, options.judge_weights, "--judge"))
     evaluation = Evaluation(judge, screen)
     rows, problems = evaluation.measure(list(runs.values()), options.again)
@@ -118,6 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     judges = f"depth network: {JUDGE} (default), monodepth2, depth_anything_v2, or {NO_JUDGE}"
     parser.add_argument("--judge", default=JUDGE, metavar="NAME", help=judges)
     parser.add_argument("--judge-weights", metavar="PATH", help="its weights, if not its own")
+    parser.add_argument("--judge-file", metavar="FILE", help=JUDGE_FILE)
     options = parser.parse_args(arguments)
     screen = Console()
     try:

@@ -215,4 +215,5 @@ def _from_disparity(values: np.ndarray, unit: str, origin: str) -> RawDepth:
 
 
 def _from_depth(values: np.ndarray, unit: str, origin: str) -> RawDepth:
-    return RawDepth(values.astype(np.float32), np.isfinite(values), "depth", unit, origin)
+    valid = np.isfinite(values)
+    return RawDepth(values.astype(np.float32), valid, "depth", unit, origin, soft_edges=True)

@@ -32,6 +32,7 @@ class Scene:
     depth_from: str = ""  # where the depth comes from, in words
     depth_span: tuple[float, float] | None = None  # the depths that became 0 and 1
     depth_unit: str = ""  # theirs: `m` or `relative`
+    soft_edges: bool = False  # of depth that is estimated, or a phone's: pixels off the picture's
 
 
 def load_scene(
@@ -85,7 +86,9 @@ def load_scene(
     depth, valid, span, unit = depth_maps.prepare(raw, picture.image, key)
     measured = f"{span[0]:.3g} to {span[1]:.3g} {unit}, {valid.float().mean().item():.0%} measured"
     log.info("depth of %s from %s: %s", name, raw.origin, measured)
-    return Scene(picture.image, depth, valid, picture.alpha, name, raw.origin, span, unit)
+    return Scene(
+        picture.image, depth, valid, picture.alpha, name, raw.origin, span, unit, raw.soft_edges
+    )
 
 
 def load_style(
@@ -167,4 +170,5 @@ def _without_depth(
     depth, by = estimate(picture.image)
     log.info("depth of %s estimated by %s", name, by)
     valid, origin = torch.ones_like(depth, dtype=torch.bool), f"estimated by {by}"
-    return Scene(picture.image, depth, valid, picture.alpha, name, origin, (0.0, 1.0), "relative")
+    span = (0.0, 1.0)
+    return Scene(picture.image, depth, valid, picture.alpha, name, origin, span, "relative", True)

@@ -8,17 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+from src.losses.structure import luminance
+
 POSITIONS = 64  # along the long side, to which larger features are averaged in `self_similarity`
 EDGE_SIGMA = 2.0  # px, blur before edges are sought
 EDGE_QUANTILES = (0.80, 0.92)  # of the gradient, Canny's two thresholds
 EDGE_TOLERANCE = 0.0075  # of the diagonal: how far an edge may be off, as in BSDS500's benchmark
-
-
-def luminance(image: Tensor) -> Tensor:
-    """(1, 3, H, W) sRGB to (1, 1, H, W), both in [0, 1]."""
-    weights = torch.tensor(LUMA, dtype=image.dtype, device=image.device)
-    return (image * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def feature_change(features: Tensor, target: Tensor) -> Tensor:
@@ -73,10 +68,20 @@ def ssim(image: Tensor, target: Tensor) -> float:
     from skimage.metrics import structural_similarity  # 0.4 s
 
     moments = {"gaussian_weights": True, "use_sample_covariance": False}
-    return float(structural_similarity(_grey(image), _grey(target), data_range=1.0, **moments))
+    return float(structural_similarity(grey(image), grey(target), data_range=1.0, **moments))
 
 
-def _grey(image: Tensor) -> np.ndarray:
+def canny_edges(image: Tensor) -> np.ndarray:
+    """Canny's edges of a picture's luminance, (H, W) bool, by quantiles of its own gradient."""
+    from skimage.feature import canny  # 0.4 s
+
+    low, high = EDGE_QUANTILES
+    edges: np.ndarray = canny(grey(image), EDGE_SIGMA, low, high, use_quantiles=True)
+    return edges
+
+
+def grey(image: Tensor) -> np.ndarray:
+    """The luminance of (1, 3, H, W) as a float64 array (H, W)."""
     return luminance(image)[0, 0].double().cpu().numpy()
 
 
@@ -89,12 +94,8 @@ def edge_agreement(image: Tensor, target: Tensor) -> float:
     0, since some edges coincide by chance.
     """
     from scipy.ndimage import distance_transform_edt  # 0.2 s
-    from skimage.feature import canny
 
-    low, high = EDGE_QUANTILES
-    one, other = (
-        canny(_grey(x), EDGE_SIGMA, low, high, use_quantiles=True) for x in (image, target)
-    )
+    one, other = canny_edges(image), canny_edges(target)
     if not one.any() or not other.any():
         return 0.0
     reach = max(1.0, EDGE_TOLERANCE * math.hypot(*one.shape))

@@ -20,6 +20,7 @@ from src.metrics.content import (
     ssim,
 )
 from src.metrics.depth import depth_scores, guessed_depth
+from src.metrics.occlusion import edge_recall, occlusion_edges, tone_separation
 from src.metrics.regions import change, leakage, preserved_change, sharpness
 from src.metrics.style import gram_distance, quantiles, wasserstein
 
@@ -104,6 +105,8 @@ class Measurer:
             "ssim": ssim(pastiche, content),
             "edge_f1": edge_agreement(pastiche, content),
         }
+        if pictures.ground_truth is not None:
+            numbers |= _at_occlusion_edges(pastiche, content, pictures.ground_truth)
         if self.depth_net is not None and content_disparity is not None:
             disparity = self.depth_net.predict(pastiche)
             numbers |= _depth(disparity, content_disparity, pictures.ground_truth)
@@ -171,6 +174,16 @@ def _distances(features: Features, targets: StyleTargets, mask: Tensor | None) -
         grams.append(gram_distance(gram_matrix(x, small), gram))
         swds.append(wasserstein(quantiles(x, small), of_style))
     return [sum(grams) / len(grams), sum(swds) / len(swds)]
+
+
+def _at_occlusion_edges(
+    pastiche: Tensor, content: Tensor, truth: GroundTruthDepth
+) -> dict[str, float]:
+    edges = occlusion_edges(truth.depth, truth.valid)
+    return {
+        "occlusion_edge_recall": edge_recall(pastiche, edges),
+        "occlusion_tone_separation": tone_separation(pastiche, content, truth.depth, edges),
+    }
 
 
 def _depth(seen: Tensor, of_content: Tensor, truth: GroundTruthDepth | None) -> dict[str, float]:

@@ -5,13 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from src.metrics.content import luminance
+from src.losses.structure import laplacian, luminance
 
 ONE_REGION = "region: got one region only; expected a styled and a preserved one"
-LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 
 
 class PreservedChange(NamedTuple):
@@ -95,6 +93,4 @@ def sharpness(image: Tensor, content: Tensor, depth: Tensor) -> tuple[float, flo
 
 
 def _detail(image: Tensor) -> Tensor:
-    kernel = torch.tensor(LAPLACIAN, dtype=image.dtype, device=image.device)[None, None]
-    padded = F.pad(luminance(image), (1, 1, 1, 1), mode="replicate")
-    return F.conv2d(padded, kernel).square()
+    return laplacian(luminance(image)).square()

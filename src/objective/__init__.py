@@ -3,7 +3,14 @@
 from src.objective.distances import GramDistance, StyleDistance, WassersteinDistance
 from src.objective.objective import Objective
 from src.objective.targets import Inputs, Style, check_depth_size
-from src.objective.terms import ContentTerm, DepthTerm, StyleTerm, Term, TotalVariationTerm
+from src.objective.terms import (
+    ContentTerm,
+    DepthTerm,
+    StructureTerm,
+    StyleTerm,
+    Term,
+    TotalVariationTerm,
+)
 
 __all__ = [
     "ContentTerm",
@@ -11,6 +18,7 @@ __all__ = [
     "GramDistance",
     "Inputs",
     "Objective",
+    "StructureTerm",
     "Style",
     "StyleDistance",
     "StyleTerm",

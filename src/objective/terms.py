@@ -160,6 +160,32 @@ class StyleTerm(Term):
         return f"{self.name}/{layer}/{style if self._masks[style] else ''}"
 
 
+class StructureTerm(Term):
+    """The content image's layout is kept, everywhere or where a mask says so.
+
+    It reads no network, so none can be fooled; with `mask=edges` silhouettes stay while strokes
+    are free between them.
+    """
+
+    name = "structure"
+
+    def __init__(self, weight: Weight) -> None:
+        super().__init__((), weight)
+
+    def set_targets(self, inputs: Inputs) -> None:
+        """The content image, and its mask."""
+        self._content, self._mask = inputs.content, inputs.masks.get(self.name)
+        if self._mask is not None and not self._mask.any():
+            expected = (
+                "one that selects something: of edges a smaller threshold, or a floor above 0"
+            )
+            raise InputError(f"loss.{self.name}.mask", "a mask that is 0 everywhere", expected)
+
+    def compute(self, pastiche: Tensor, sums: Sums) -> dict[str, Tensor]:
+        """`losses.laplacian_loss`."""
+        return {self.name: losses.laplacian_loss(pastiche, self._content, self._mask)}
+
+
 class TotalVariationTerm(Term):
     """gamma L_tv: calm between neighbouring pixels (paper, 3.1).
 
@@ -206,6 +232,9 @@ class DepthTerm(Term):
     def set_targets(self, inputs: Inputs) -> None:
         """phi(I_original), the content image's disparity."""
         self._net = inputs.depth_net()
+        if not self._net.differentiable:
+            got = f"{self._net.name}, through which no gradient goes, in the loss"
+            raise InputError("depth_net", got, "vgg_head, monodepth2 or depth_anything_v2")
         targets.check_depth_size(inputs.content, self._net)
         side = self._size
         if inputs.tiled:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src import masks
-from src.metrics.content import luminance
+from src.losses.structure import luminance
 from src.metrics.measurer import Pictures
 from src.metrics.regions import sharpness
 from src.metrics.run_pictures import pictures_of

@@ -126,9 +126,11 @@ def _pyramid_level(
         image = _grey(image)
     # Depth is not estimated again, so that masks lie where they will lie in the end.
     depth = image[:, :1] if scene.depth is None else _downscaled(scene.depth, scale)
+    is_refined = scene.soft_edges if config.refine_masks == "auto" else config.refine_masks
+    guide = _downscaled(scene.image, scale) if is_refined else None
     try:
-        masks = style_masks(config, depth, auto)
-        masks_of_terms = term_masks(config, depth, auto)
+        masks = style_masks(config, depth, auto, guide)
+        masks_of_terms = term_masks(config, depth, auto, guide)
         styles = {name: _style(config, name, scale, masks[name], image) for name in config.styles}
         tile_size = _tile_size(config, image)
         inputs = Inputs(
@@ -176,7 +178,7 @@ def _strength_factors(strength: float) -> dict[str, float]:
     which equal steps look about equally far apart (docs/distances.md).
     """
     if strength > 0.5:
-        return {"content": (1 / strength - 1) ** 1.5}
+        return dict.fromkeys(("content", "structure"), (1 / strength - 1) ** 1.5)
     style = (strength / (1 - strength)) ** 2
     return {"style": style, "tv": style}
 

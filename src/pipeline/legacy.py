@@ -31,6 +31,7 @@ optimized_metric: null
 trusted_modules: []
 colors: style
 strength: 0.5
+refine_masks: false
 evaluate: false
 loss:
   normalize_masks: true

@@ -43,24 +43,29 @@ def auto_threshold(config: Config, scene: Scene) -> float | None:
     return masks.otsu_threshold(scene.depth, scene.valid)
 
 
-def term_masks(config: Config, depth: Tensor | None, auto: float | None) -> dict[str, Tensor]:
+def term_masks(
+    config: Config, depth: Tensor | None, auto: float | None, guide: Tensor | None = None
+) -> dict[str, Tensor]:
     """The masks of terms that have one, (1, 1, H, W) in [0, 1], by the term's name.
 
     Args:
         config: the configuration.
         depth: (1, 1, H, W) in [0, 1].
         auto: `auto_threshold`.
+        guide: (1, 3, H, W), the image whose silhouettes masks of depth are brought to, if any.
 
     Raises:
         InputError: no such mask function, or settings that it does not take.
     """
     nodes = {name: term.get("mask") for name, term in config.loss.terms.items()}
-    built = {name: _mask(f"loss.{name}.mask", node, depth, auto) for name, node in nodes.items()}
+    built = {
+        name: _mask(f"loss.{name}.mask", node, depth, auto, guide) for name, node in nodes.items()
+    }
     return {name: mask for name, mask in built.items() if mask is not None}
 
 
 def style_masks(
-    config: Config, depth: Tensor | None, auto: float | None
+    config: Config, depth: Tensor | None, auto: float | None, guide: Tensor | None = None
 ) -> dict[str, Tensor | None]:
     """The mask of every style, None: everywhere; arguments and errors are those of `term_masks`.
 
@@ -68,7 +73,7 @@ def style_masks(
     """
     built: dict[str, Tensor | None] = {}
     for name, style in config.styles.items():
-        mask = _mask(f"styles.{name}.mask", style.mask, depth, auto)
+        mask = _mask(f"styles.{name}.mask", style.mask, depth, auto, guide)
         built[name] = 1 - mask if style.invert and mask is not None else mask
     given = [mask for mask in built.values() if mask is not None]
     if not config.loss.normalize_masks or len(built) == 1 or not given:
@@ -77,17 +82,25 @@ def style_masks(
     return {**masks.normalize_masks({n: ones if m is None else m for n, m in built.items()})}
 
 
-def _mask(key: str, node: Node | None, depth: Tensor | None, auto: float | None) -> Tensor | None:
+def _mask(
+    key: str,
+    node: Node | None,
+    depth: Tensor | None,
+    auto: float | None,
+    guide: Tensor | None,
+) -> Tensor | None:
     if node is None:
         return None
     assert depth is not None
-    times = _mask(f"{key}.times", node.get("times"), depth, auto)
+    times = _mask(f"{key}.times", node.get("times"), depth, auto, guide)
     settings = {k: auto if value == "auto" else value for k, value in omit(node, "times").items()}
     inputs = [depth]
     if target(key, node) is masks.file:
         inputs.append(_drawn(f"{key}.path", settings.pop("path", None), depth))
-    mask: Tensor = instantiate(key, settings, *inputs)
-    return mask.clamp(0, 1) if times is None else mask.clamp(0, 1) * times
+    mask: Tensor = instantiate(key, settings, *inputs).clamp(0, 1)
+    if guide is not None and target(key, node) not in (masks.file, masks.edges):
+        mask = masks.refine(mask, guide)
+    return mask if times is None else mask * times
 
 
 def _drawn(key: str, path: object, depth: Tensor) -> Tensor:

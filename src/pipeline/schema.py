@@ -109,6 +109,7 @@ class Config:
     tracking: Tracking
     colors: Literal["style", "content", "match"] = "style"
     strength: Share = 0.5
+    refine_masks: Literal["auto"] | bool = False
     clamp: bool = False
     trusted_modules: list[str] = field(default_factory=list)
 
