@@ -97,7 +97,7 @@ def _invert(mask: Tensor, invert: bool) -> Tensor:
 
 
 def refine(mask: Tensor, image: Tensor) -> Tensor:
-    """A mask brought to the silhouettes of the image, for depth whose edges are soft or off.
+    """A mask brought to the silhouettes of the image, for depth whose edges are soft.
 
     Within a band around the border of a steep mask each pixel goes to the side that a random walk
     over similar colours reaches with the greater probability (L. Grady, "Random walks for image

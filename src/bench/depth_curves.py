@@ -41,7 +41,7 @@ WAYS: Mapping[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "structure": (("+experiment=structure", STRUCTURE), (150, 500, 1500)),
     "structure everywhere": (("+experiment=structure", STRUCTURE, "mask=uniform"), (50, 150, 500)),
     "depth": (DEPTH, (1e5, 1e6, 1e7)),
-    "raw depth": ((*DEPTH, "loss.depth.mode=raw"), (1e4, 1e5)),
+    "raw depth": ((*DEPTH, "loss.depth.mode=raw"), (100, 1000)),
     "structure and depth": (
         ("+experiment=structure", "loss.structure.weight=500", "loss.depth.weight={}"),
         (1e5,),

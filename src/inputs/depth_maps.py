@@ -32,7 +32,6 @@ class RawDepth:
     unit: str = "relative"  # or `m`, or `1/m`
     origin: str = ""  # in words, for the log
     dense: bool = False
-    soft_edges: bool = False  # whether they lie pixels away from those of the picture
 
     def oriented(self, orientation: int) -> "RawDepth":
         """The same map, turned upright by EXIF's orientation number."""

@@ -215,5 +215,4 @@ def _from_disparity(values: np.ndarray, unit: str, origin: str) -> RawDepth:
 
 
 def _from_depth(values: np.ndarray, unit: str, origin: str) -> RawDepth:
-    valid = np.isfinite(values)
-    return RawDepth(values.astype(np.float32), valid, "depth", unit, origin, soft_edges=True)
+    return RawDepth(values.astype(np.float32), np.isfinite(values), "depth", unit, origin)

@@ -23,7 +23,7 @@ def preview(scene: Scene) -> Image.Image:
     assert depth is not None
     assert valid is not None
     measured = f"measured: {valid.float().mean().item():.0%}"
-    if scene.depth_from.startswith("estimated"):
+    if scene.is_estimated:
         measured = scene.depth_from
     low, high = scene.depth_span or (0.0, 1.0)
     unit = " m" if scene.depth_unit == "m" else ""
@@ -35,6 +35,8 @@ def preview(scene: Scene) -> Image.Image:
     ]
     made = {f"mask=sigmoid center=auto ({threshold:.2f})": masks.sigmoid(depth, threshold)}
     made |= {f"mask={mask.__name__}": mask(depth) for mask in MASKS}
+    if scene.is_estimated:  # as a run does it (refine_masks)
+        made = {name: masks.refine(mask, scene.image) for name, mask in made.items()}
     tiles += [(f"{name}: {mask.mean().item():.0%}", mask) for name, mask in made.items()]
     return _sheet([(caption, _tile(image)) for caption, image in tiles])
 

@@ -32,7 +32,7 @@ class Scene:
     depth_from: str = ""  # where the depth comes from, in words
     depth_span: tuple[float, float] | None = None  # the depths that became 0 and 1
     depth_unit: str = ""  # theirs: `m` or `relative`
-    soft_edges: bool = False  # of depth that is estimated, or a phone's: pixels off the picture's
+    is_estimated: bool = False  # and not measured
 
 
 def load_scene(
@@ -86,9 +86,7 @@ def load_scene(
     depth, valid, span, unit = depth_maps.prepare(raw, picture.image, key)
     measured = f"{span[0]:.3g} to {span[1]:.3g} {unit}, {valid.float().mean().item():.0%} measured"
     log.info("depth of %s from %s: %s", name, raw.origin, measured)
-    return Scene(
-        picture.image, depth, valid, picture.alpha, name, raw.origin, span, unit, raw.soft_edges
-    )
+    return Scene(picture.image, depth, valid, picture.alpha, name, raw.origin, span, unit)
 
 
 def load_style(

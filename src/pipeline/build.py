@@ -126,7 +126,7 @@ def _pyramid_level(
         image = _grey(image)
     # Depth is not estimated again, so that masks lie where they will lie in the end.
     depth = image[:, :1] if scene.depth is None else _downscaled(scene.depth, scale)
-    is_refined = scene.soft_edges if config.refine_masks == "auto" else config.refine_masks
+    is_refined = scene.is_estimated if config.refine_masks == "auto" else config.refine_masks
     guide = _downscaled(scene.image, scale) if is_refined else None
     try:
         masks = style_masks(config, depth, auto, guide)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from src.core.errors import InputError, did_you_mean
 from src.core.files import Signature, file_signature
 from src.core.settings import check_arguments
 from src.depth_nets import DepthNet, estimate_depth
+from src.depth_nets.vgg_head import VGGHead
 from src.objective import check_depth_size
 from src.pipeline import targets
 from src.pipeline.config import compose, options
 from src.pipeline.schema import Config, Node
 from src.runs.identity import PRECISIONS, precision
 
+log = logging.getLogger(__name__)
+BETTER = "depth_net=depth_anything_v2 has finer edges (99 MB, fetched once)"
 HOME = torch.device("cpu")  # where targets are computed; a run takes them to its device
 
 
@@ -123,6 +127,8 @@ class NetworkLoader:
         """The program's depth of an image by the depth network, and the network's name."""
         net = self.depth_net
         check_depth_size(image, net)
+        if isinstance(net, VGGHead):
+            log.warning("depth is estimated by %s; %s", net.name, BETTER)
         return estimate_depth(net, image), net.name
 
 

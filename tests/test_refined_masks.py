@@ -1,0 +1,31 @@
+"""Which masks are brought to the photo's silhouettes in a run."""
+
+import pytest
+import torch
+
+from src import masks
+from src.pipeline.build import build
+from src.pipeline.config import compose
+
+
+def test_masks_of_estimated_depth_are_refined_and_no_others() -> None:
+    def mask(*overrides: str) -> torch.Tensor:
+        return build(compose("+experiment=masked_style", "size=96", *overrides)).images["mask_main"]
+
+    estimated = ("depth.source=estimate", "mask.center=0.5")
+    plain, refined = (mask(*estimated, f"refine_masks={x}") for x in ("false", "true"))
+    assert not torch.equal(plain, refined)
+    assert torch.equal(mask(*estimated), refined)
+    image = build(compose("+experiment=naive", "size=96")).images["content"]
+    assert torch.equal(masks.refine(plain, image), refined)
+    assert torch.equal(mask(), mask("refine_masks=false"))  # measured depth
+    assert not torch.equal(mask(), mask("refine_masks=true"))
+    edges = [mask("mask=edges", f"refine_masks={x}") for x in ("false", "true")]
+    assert torch.equal(*edges)
+
+
+def test_an_estimate_says_how_to_have_a_finer_one(caplog: pytest.LogCaptureFixture) -> None:
+    build(
+        compose("+experiment=masked_style", "size=80", "depth.source=estimate", "mask.center=0.5")
+    )
+    assert "depth is estimated by VGG head; depth_net=depth_anything_v2" in caplog.text
