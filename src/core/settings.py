@@ -92,6 +92,9 @@ def _check_union(key: str, value: Any, hints: Sequence[Any]) -> Any:
             return check_value(key, value, hint)
         except InputError as error:
             errors.append(error)
+    if bool in hints:
+        words = (error.expected.removeprefix("one of ") for error in errors)
+        raise InputError(key, repr(value), ", ".join(words))
     raise errors[-1]
 
 
@@ -99,8 +102,10 @@ def _check_number(key: str, value: Any, kind: type, limits: Range | None) -> Non
     expected = "a whole number" if kind is int else "a number"
     if limits is not None:
         above = f" above {limits.low}" if limits.exclusive else f", {limits.low} or more"
-        span = f" from {limits.low} to {limits.high}" if limits.high < math.inf else above
-        expected += limits.unit + span
+        if limits.high < math.inf:
+            both = f" from {limits.low} to {limits.high}"
+            above = f"{above}, {limits.high} at most" if limits.exclusive else both
+        expected += limits.unit + above
     number = isinstance(value, int if kind is int else int | float)
     _require(number and not isinstance(value, bool), key, value, expected)
     if limits is not None:
