@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-SCALES = (2, 4, 8)  # px, sides of the squares that are averaged
+SPACINGS = (2, 4, 8)  # px
 LEVELS = 255.0  # of an 8-bit picture: the unit of tones
 
 
@@ -13,36 +13,43 @@ def luminance(image: Tensor) -> Tensor:
     return (image * image.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
-def laplacian(image: Tensor) -> Tensor:
-    """The four neighbours less four times the pixel, of (B, 1, H, W); the border is repeated."""
+def laplacian(image: Tensor, spacing: int = 1) -> Tensor:
+    """The four neighbours at a distance less four times the pixel, of (B, 1, H, W).
+
+    Beyond the border its pixels are repeated.
+    """
     kernel = image.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-    return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel[None, None])
+    padded = F.pad(image, (spacing,) * 4, mode="replicate")
+    return F.conv2d(padded, kernel[None, None], dilation=spacing)
 
 
 def laplacian_loss(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """sum_p a_p mean((mask (L_p(x) - L_p(c)))^2): edges stay, and which side of them is darker.
 
-    L_p is the Laplacian of the luminance, averaged over squares of p = 2, 4 and 8 pixels; a_p goes
-    with p^2 and sums to 1. After Li et al. 2017, "Laplacian-Steered Neural Style Transfer" (arXiv
-    1707.01253), who add the colours up and know one scale or two. What lies between edges, hue and
-    flat tones, is free.
+    L_p is the Laplacian with a spacing of p = 2, 4 and 8 pixels of the luminance, averaged over
+    squares of p pixels around every pixel; a_p goes with p^2 and sums to 1. After Li et al. 2017,
+    "Laplacian-Steered Neural Style Transfer" (arXiv 1707.01253), whose squares lie side by side,
+    so that they show in the picture. What lies between edges, hue and flat tones, is free.
 
     Args:
         image: x, the pastiche, (B, 3, H, W) in [0, 1].
         target: c, the content image, same shape.
-        mask: (B, 1, H, W) in [0, 1]; of a square, as everywhere, the mean of its square counts.
+        mask: (B, 1, H, W) in [0, 1].
 
     Returns:
         A scalar in squared levels of 8 bits, at every size of picture about the same.
     """
+    difference = luminance(image) - luminance(target)
     total = image.new_zeros(())
-    for scale in SCALES:
-        tones = (luminance(x) for x in (image, target))
-        # A narrow picture is one square wide.
-        one, other = (F.avg_pool2d(x, [min(scale, side) for side in x.shape[-2:]]) for x in tones)
-        squares = (laplacian(one) - laplacian(other)).square()
+    for spacing in SPACINGS:
+        curvature = laplacian(_box_blur(difference, spacing), spacing)
         if mask is not None:
-            height, width = squares.shape[-2:]
-            squares = squares * F.adaptive_avg_pool2d(mask.square(), (height, width))
-        total = total + scale**2 / sum(x**2 for x in SCALES) * squares.mean()
+            curvature = curvature * mask
+        total = total + spacing**2 / sum(x**2 for x in SPACINGS) * curvature.square().mean()
     return LEVELS**2 * total
+
+
+def _box_blur(image: Tensor, side: int) -> Tensor:
+    before, after = side // 2, (side - 1) // 2
+    padded = F.pad(image, (before, after, before, after), mode="replicate")
+    return F.avg_pool2d(padded, side, stride=1)

@@ -132,7 +132,9 @@ def warn_of_shares(config: Config, found: Mapping[str, Tensor], depth: Tensor) -
     terms = config.loss.terms.items()
     nodes |= {f"loss.{name}.mask": (name, term.get("mask")) for name, term in terms}
     for key, (name, node) in nodes.items():
-        border = next((x for x in ("center", "threshold") if node and x in node), None)
+        if node is None or target(key, node) is masks.edges:  # which part nothing
+            continue
+        border = next((x for x in ("center", "threshold") if x in node), None)
         share = float(found[f"mask_{name}"].mean()) if border else 0.5
         if not LEAST_SHARE <= share <= 1 - LEAST_SHARE:
             half = f"{key}.{border}={float(depth.median()):.2f} would part it in halves"
