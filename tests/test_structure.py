@@ -122,7 +122,7 @@ def test_other_experiments_take_it_and_are_without_it() -> None:
     assert {term.name: term.weight for term in terms}["structure"] == 100
     stronger = build(compose("+experiment=structure", "size=64", "strength=0.8")).stylization
     weights = {term.name: term.weight for term in stronger.objective._terms}
-    assert weights["structure"] == pytest.approx(500 * 0.125)
+    assert weights["structure"] == pytest.approx(150 * 0.125)
     assert weights["content"] == pytest.approx(500 * 0.125)
     assert any(isinstance(term, StyleTerm) for term in terms)
 

@@ -38,12 +38,12 @@ WAYS: Mapping[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
         ("+experiment=naive", "loss.content.weight={}"),
         (250, 500, 1000, 2000, 4000, 8000),
     ),
-    "structure": (("+experiment=structure", STRUCTURE), (150, 500, 1500)),
-    "structure everywhere": (("+experiment=structure", STRUCTURE, "mask=uniform"), (50, 150, 500)),
+    "structure": (("+experiment=structure", STRUCTURE), (50, 150, 500)),
+    "structure everywhere": (("+experiment=structure", STRUCTURE, "mask=uniform"), (15, 50, 150)),
     "depth": (DEPTH, (1e5, 1e6, 1e7)),
     "raw depth": ((*DEPTH, "loss.depth.mode=raw"), (100, 1000)),
     "structure and depth": (
-        ("+experiment=structure", "loss.structure.weight=500", "loss.depth.weight={}"),
+        ("+experiment=structure", "loss.structure.weight=150", "loss.depth.weight={}"),
         (1e5,),
     ),
 }
@@ -144,26 +144,34 @@ def report(rows: Sequence[Row]) -> str:
 
 
 def draw(rows: Sequence[Row], file: Path) -> None:
-    """Each measure against style distance; a bar is the interval of the difference to `BASE`."""
+    """Each measure against style distance.
+
+    A point's height over the curve of `BASE` is the mean difference at equal style, of its own
+    pairs, and its bar the interval of that.
+    """
     from matplotlib.figure import Figure  # 0.3 s
 
     measures = [name for name in MEASURES if any(name in row for row in rows)]
     figure = Figure(figsize=(6 * len(measures), 5), layout="tight")
-    for axes, name in zip(
-        figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True
-    ):
+    (panels,) = figure.subplots(1, len(measures), squeeze=False)
+    for axes, name in zip(panels, measures, strict=True):
+        kinds = [kind for kind in _kinds(rows) if kind[0] == BASE]
+        curve = sorted((_mean(rows, kind, STYLE), _mean(rows, kind, name)) for kind in kinds)
+        if curve:
+            axes.plot(*zip(*curve, strict=True), marker="o", label=BASE)
         for color, way in enumerate(WAYS):
-            kinds = [kind for kind in _kinds(rows) if kind[0] == way]
-            if not kinds:
-                continue
-            x, y = ([_mean(rows, kind, key) for kind in kinds] for key in (STYLE, name))
-            ends = [interval(above(rows, *kind, name)) for kind in kinds]
-            bars = np.nan_to_num([(mean - low, high - mean) for mean, low, high in ends]).T
-            axes.errorbar(
-                x, y, None if way == BASE else bars, marker="o", color=f"C{color}", label=way
-            )
+            points = []
+            for kind in _kinds(rows) if curve and way != BASE else ():
+                mean, low, high = interval(above(rows, *kind, name))
+                if kind[0] == way and not math.isnan(mean):
+                    x = _mean(rows, kind, STYLE)
+                    y = np.interp(x, *zip(*curve, strict=True)) + mean
+                    points.append((x, y, mean - low, high - mean))
+            if points:
+                x, y, down, up = zip(*points, strict=True)
+                axes.errorbar(x, y, (down, up), marker="o", color=f"C{color}", label=way)
         axes.set(xlabel="style distance (swd); lower is more style", ylabel=MEASURES[name])
-    axes.legend()
+        axes.legend()
     figure.savefig(file, dpi=80)
 
 
