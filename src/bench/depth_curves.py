@@ -168,8 +168,8 @@ def draw(rows: Sequence[Row], file: Path) -> None:
                     y = np.interp(x, *zip(*curve, strict=True)) + mean
                     points.append((x, y, mean - low, high - mean))
             if points:
-                x, y, down, up = zip(*points, strict=True)
-                axes.errorbar(x, y, (down, up), marker="o", color=f"C{color}", label=way)
+                across, heights, down, up = zip(*points, strict=True)
+                axes.errorbar(across, heights, (down, up), marker="o", color=f"C{color}", label=way)
         axes.set(xlabel="style distance (swd); lower is more style", ylabel=MEASURES[name])
         axes.legend()
     figure.savefig(file, dpi=80)
