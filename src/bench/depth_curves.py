@@ -157,15 +157,15 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     for axes, name in zip(panels, measures, strict=True):
         kinds = [kind for kind in _kinds(rows) if kind[0] == BASE]
         curve = sorted((_mean(rows, kind, STYLE), _mean(rows, kind, name)) for kind in kinds)
-        if curve:
-            axes.plot(*zip(*curve, strict=True), marker="o", label=BASE)
+        style, base = (list(x) for x in zip(*curve, strict=True)) if curve else ([], [])
+        axes.plot(style, base, marker="o", label=BASE)
         for color, way in enumerate(WAYS):
             points = []
             for kind in _kinds(rows) if curve and way != BASE else ():
                 mean, low, high = interval(above(rows, *kind, name))
                 if kind[0] == way and not math.isnan(mean):
                     x = _mean(rows, kind, STYLE)
-                    y = np.interp(x, *zip(*curve, strict=True)) + mean
+                    y = float(np.interp(x, style, base)) + mean
                     points.append((x, y, mean - low, high - mean))
             if points:
                 across, heights, down, up = zip(*points, strict=True)
