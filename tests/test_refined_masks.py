@@ -5,7 +5,7 @@ import torch
 
 from src import masks
 from src.pipeline.build import build
-from src.pipeline.config import compose
+from src.pipeline.config import compose, experiments
 
 
 def test_masks_of_estimated_depth_are_refined_and_no_others() -> None:
@@ -29,3 +29,10 @@ def test_an_estimate_says_how_to_have_a_finer_one(caplog: pytest.LogCaptureFixtu
         compose("+experiment=masked_style", "size=80", "depth.source=estimate", "mask.center=0.5")
     )
     assert "depth is estimated by VGG head; depth_net=depth_anything_v2" in caplog.text
+
+
+def test_the_papers_masks_are_functions_of_depth_alone() -> None:
+    names = [name for name in experiments() if name.startswith("paper_")]
+    assert len(names) == 5
+    assert all(compose(f"+experiment={name}").refine_masks is False for name in names)
+    assert compose("+experiment=masked_style").refine_masks == "auto"

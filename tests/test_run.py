@@ -316,6 +316,11 @@ def test_an_error_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) ->
             ["--experiment", "naive"],
             "error: --experiment: got an unknown option; expected keys without dashes: +experiment",
         ),
+        (["+experiment=naive", "size=64,96"], "error: size: got '64,96'; expected one value; each"),
+        (
+            ["+experiment=naive", "style=a,b"],
+            "error: style: got 'a,b'; expected one value; each in turn: -m; two in one picture: ",
+        ),
         (["+experiment=naive", "stepps=3"], "error: stepps: got an unknown key; expected steps"),
         (["+experiment=naive", "output_dir=LICENSE"], "error: output_dir: got LICENSE"),
     ],

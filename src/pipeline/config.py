@@ -201,6 +201,12 @@ def format_error(error: Exception, arguments: Iterable[str]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return str(InputError(group, repr(option), did_you_mean(option, error.options)))
+    several = re.match(r"Ambiguous value for argument '([^=']+)=(.*?)' 1\.", text)
+    if several is not None:
+        key, value = several.groups()
+        two = "; two in one picture: +experiment=two_styles styles.near.path=A styles.far.path=B"
+        expected = f"one value; each in turn: -m{two if key == 'style' else ''}"
+        return str(InputError(key, repr(value), expected))
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
         parent = cause.parent_node if isinstance(cause.parent_node, DictConfig) else {}
