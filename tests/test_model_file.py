@@ -25,6 +25,10 @@ FIXED = (
     "CAg6awoPCgF4CgF3EgF5IgRDb252EgFnKhsIAQgDCAEIARABIgwAAIA/AAAAQAAAQEBCAXdaGwoBeBIWChQIARIQCgIIAQoC"
     "CAMKAggYCgIIIGIbCgF5EhYKFAgBEhAKAggBCgIIAQoCCBgKAgggQgQKABAN"
 )
+OF_BYTES = (  # an identity of any size
+    "CAg6UwoQCgF4EgF5IghJZGVudGl0eRIBZ1odCgF4EhgKFggCEhIKAggBCgIIAwoDEgFoCgMSAXdiHQoB"
+    "eRIYChYIAhISCgIIAQoCCAMKAxIBaAoDEgF3QgQKABAN"
+)
 LITERT = Path(__file__).parent.parent.parent / "shared/data/depthnet"
 LITERT /= "mobilepydnet_pydnetpp_int8w_448x640.tflite"
 
@@ -93,7 +97,15 @@ def test_it_estimates_depth_and_is_refused_in_the_loss(files: dict[str, Path]) -
         tiny_objective([DepthTerm(1.0)], picture(0, 64, 64), net=net)
 
 
-@pytest.mark.skipif(not LITERT.exists(), reason="no LiteRT network at shared/data/depthnet")
+def test_a_network_of_whole_numbers_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bytes.onnx"
+    path.write_bytes(base64.b64decode(OF_BYTES))
+    with pytest.raises(InputError, match=r"takes tensor\(uint8\); .*, that takes float32$"):
+        model_file(str(path))
+
+
+# For research only, so not in the repository.
+@pytest.mark.skipif(not LITERT.exists(), reason=f"no LiteRT network at {LITERT}")
 def test_a_litert_network_sees_the_built_in_photos_depth() -> None:
     pytest.importorskip("ai_edge_litert", reason="the extra `judges`")
     scene = load_scene("motorcycle", size=256)

@@ -11,6 +11,7 @@ import argparse
 import itertools
 import json
 import math
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -65,7 +66,7 @@ def measure(arguments: argparse.Namespace) -> None:
     for photo, painting in itertools.product(arguments.photos, arguments.paintings):
         for way, weight in ((name, x) for name in arguments.ways for x in WAYS[name][1]):
             overrides = [text.format(weight) for text in WAYS[way][0]]
-            overrides += [*photo.split(), f"style={painting}", f"size={arguments.size}"]
+            overrides += [*shlex.split(photo), f"style={painting}", f"size={arguments.size}"]
             config = compose(*overrides, f"steps={arguments.steps}")
             key = {"way": way, "weight": weight, "size": arguments.size, "steps": arguments.steps}
             key |= {"photo": Path(str(config.content)).stem, "painting": Path(painting).stem}

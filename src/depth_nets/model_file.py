@@ -21,6 +21,7 @@ SUFFIXES = (".onnx", ".tflite")
 SIDE = 384  # px, the long side of what a network of no fixed size is given
 MULTIPLE = 32  # of which its sides are
 EXPECTED = "a depth network of one RGB image, a .onnx or .tflite file"
+FLOAT = f"{EXPECTED}, that takes float32"
 Kind = Literal["disparity", "depth"]
 Colors = Literal["unit", "imagenet"]
 Run = Callable[[np.ndarray], list[np.ndarray]]
@@ -136,6 +137,8 @@ def _onnx(path: Path) -> tuple[Run, Sequence[Any]]:
     onnxruntime.set_default_logger_severity(3)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()
+    if taken.type != "tensor(float)":
+        raise InputError(KEY, f"'{path}', which takes {taken.type}", FLOAT)
     return lambda x: session.run(None, {taken.name: x}), taken.shape
 
 
@@ -145,6 +148,8 @@ def _litert(path: Path) -> tuple[Run, Sequence[Any]]:
     interpreter = Interpreter(str(path))
     interpreter.allocate_tensors()
     (taken,) = interpreter.get_input_details()
+    if taken["dtype"] is not np.float32:
+        raise InputError(KEY, f"'{path}', which takes {taken['dtype'].__name__}", FLOAT)
     outputs = interpreter.get_output_details()
     given = sorted(outputs, key=lambda one: (len(one["name"]), one["name"]))  # x, x_1, x_2
 

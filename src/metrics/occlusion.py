@@ -1,4 +1,7 @@
-"""Whether near and far stay apart where the depth jumps: numbers without a network."""
+"""Whether near and far stay apart where the depth jumps: numbers without a network.
+
+Images are (1, 3, H, W) in [0, 1], edges (1, 1, H, W) bool, depth (1, 1, H, W) above 0.
+"""
 
 import math
 
