@@ -4,6 +4,8 @@ In OKLab (Ottosson 2020, "A perceptual color space for image processing"): light
 colour, in which equal distances look about equal.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ OKLAB = (  # of the cones' cube roots
     (0.0259040371, 0.7827717662, -0.8086757660),
 )
 FLOOR = 1e-6  # variance that every axis has at least: grey pictures have none of colour
+SHADOW = 0.03  # of the diagonal, standard deviation of the blur that shadows are as wide as
 HALVINGS = 12  # of the interval in which the most colour that fits is sought
 
 
@@ -77,6 +80,41 @@ def match_colors(image: Tensor, target: Tensor, mask: Tensor | None = None) -> T
     middle = _root(root @ target_root @ target_root @ root)
     matched = inverse @ middle @ inverse @ (pixels - mean) + target_mean
     return from_oklab(matched.view(1, 3, *image.shape[-2:])).clamp(0, 1)
+
+
+def aerial_perspective(image: Tensor, depth: Tensor, density: float, painting: Tensor) -> Tensor:
+    """An image with air in it: towards the distance contrast and chroma fall, and hue drifts.
+
+    Koschmieder 1924: J t + A (1 - t) with t = exp(-density d), here in OKLab. A, the colour of the
+    distance, is the mean of the lightest, least saturated tenth of the painting.
+
+    Args:
+        image: (1, 3, H, W).
+        depth: (1, 1, H, W) in [0, 1].
+        density: 0 or more; of the farthest point's contrast exp(-density) is left.
+        painting: (1, 3, h, w).
+    """
+    lab, pixels = to_oklab(image), to_oklab(painting)[0].flatten(1)
+    paleness = pixels[0] - pixels[1:].norm(dim=0)
+    palest = paleness.topk(math.ceil(0.1 * paleness.numel())).indices
+    airlight = pixels[:, palest].mean(1).view(1, 3, 1, 1).expand_as(lab)
+    return from_oklab(torch.lerp(airlight, lab, (-density * depth).exp().to(lab))).clamp(0, 1)
+
+
+def darken_behind_silhouettes(image: Tensor, depth: Tensor, strength: float) -> Tensor:
+    """An image with a soft shadow on what lies just behind a silhouette.
+
+    Luft, Colditz and Deussen 2006, "Image enhancement by unsharp masking the depth buffer", section
+    4: where depth is greater than its blurred self, lightness (OKLab's) falls by `strength` times
+    the difference. The image is (1, 3, H, W), the depth (1, 1, H, W) in [0, 1].
+    """
+    from scipy.ndimage import gaussian_filter  # 0.2 s
+
+    sigma = SHADOW * math.hypot(*depth.shape[-2:])
+    blurred = torch.from_numpy(gaussian_filter(depth[0, 0].cpu().numpy(), sigma))
+    lab = to_oklab(image)
+    lab[:, :1] += strength * (blurred - depth).clamp(max=0)
+    return from_oklab(lab).clamp(0, 1)
 
 
 def _moments(pixels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

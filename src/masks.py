@@ -182,6 +182,20 @@ def normalize_masks(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: mask * scale for name, mask in masks.items()}
 
 
+def octaves(depth_ratio: Tensor, count: int, exponent: float) -> Tensor:
+    """Masks of the bands in which strokes halve their size from near to far, (count, 1, H, W).
+
+    Where depth is `depth_ratio`, (1, 1, H, W) above 0, times the depth of strokes of usual size,
+    strokes are to have depth_ratio^-exponent of it: 1 keeps their size in the world the same
+    (Hoellein et al. 2022, "StyleMesh", section 3.3). Band k, from 0, is of 2^((count - 1) / 2 - k)
+    times the usual size; in between two share, and beyond the first and last nothing changes. At
+    every pixel the squares sum to 1.
+    """
+    level = exponent * depth_ratio.log2() + (count - 1) / 2
+    numbers = torch.arange(count).view(count, 1, 1, 1)
+    return (1 - (level.clamp(0, count - 1) - numbers).abs()).clamp(min=0).sqrt()
+
+
 def downsample_mask(mask: Tensor, height: int, width: int) -> Tensor:
     """A mask (B, 1, H, W) at the size of a layer: (B, 1, height, width), both in [0, 1].
 

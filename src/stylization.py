@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from src.colors import with_colors_of
 from src.core import images
 from src.core.lightning import LightningModule
 from src.objective import Objective
@@ -55,7 +54,7 @@ class Stylization(LightningModule):
         restart: (step, learning rate): from that step on a reset optimiser with that learning rate.
         levels: the sizes that follow the first one, in the order of their steps. At each one's
             first step the pastiche is upsampled and the optimiser is reset.
-        colors: (1, 3, H, W) at the last size, whose colours `current_image` has; None: its own.
+        finish: what `current_image` makes of the pastiche, (1, 3, H, W) at the last size.
     """
 
     def __init__(
@@ -66,14 +65,14 @@ class Stylization(LightningModule):
         clamp: bool = False,
         restart: tuple[int, float] | None = None,
         levels: Sequence[Level] = (),
-        colors: Tensor | None = None,
+        finish: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         # Contiguous, as L-BFGS needs it; the network itself goes channels-last.
         self.pastiche = nn.Parameter(start.detach().clone(memory_format=torch.contiguous_format))
         self.objective = objective
         self._optimizer, self._clamp, self._restart = optimizer, clamp, restart
-        self._levels, self._colors = list(levels), colors
+        self._levels, self._finish = list(levels), finish
         self._sizes = {0: (start.shape[-2], start.shape[-1])}  # by the first step at each
         self._sizes |= {level.step: (level.height, level.width) for level in levels}
         self._total = torch.tensor(torch.inf)  # before the current step
@@ -135,7 +134,7 @@ class Stylization(LightningModule):
         image = self.pastiche.detach()
         done = image.shape[-2:] == list(self._sizes.values())[-1]
         image = image if done else self._levels[-1].upsample(image)
-        return image if self._colors is None else with_colors_of(image.cpu(), self._colors)
+        return image if self._finish is None else self._finish(image.cpu())
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """The total with its gradient, and the unweighted terms for the callbacks."""

@@ -9,15 +9,15 @@ from PIL import Image
 
 from src.core.files import file_signature
 from src.objective import targets
-from src.pipeline import build, networks
+from src.pipeline import build, networks, pictures
 from tests.running import TINY_DEPTH, pastiche, run
 
 SETTINGS = ("+experiment=masked_style", "init=noise", "seed=3")
 CACHES = (
     networks._load_backbone,
     networks._load_depth_net,
-    build._read_scene,
-    build._read_style,
+    pictures._read_scene,
+    pictures._read_style,
     build._resized,
     targets.content_features,
     targets.style_statistics,

@@ -91,8 +91,11 @@ def test_every_experiment_builds(experiment: str) -> None:
     assert made.stylization.pastiche.shape[-2:] == (32, 48)
     masked = {name.removeprefix("mask_") for name in made.images if name.startswith("mask_")}
     expected = {"style": {"main"}, "content": {"content"}, "styles": {"near", "far"}}
-    expected |= {"structure": {"structure"}, "naive": set()}
-    assert masked == expected.get(experiment.rpartition("_")[2], set())
+    expected |= {"structure": {"structure"}, "naive": set(), "depth": set()}
+    expected |= {"strokes_by_depth": {"main_2", "main_3"}}  # of four octaves, at this size
+    assert masked == (
+        expected.get(experiment) or expected.get(experiment.rpartition("_")[2], set())
+    )
 
 
 @pytest.mark.parametrize(

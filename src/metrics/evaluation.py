@@ -24,7 +24,7 @@ JUDGE = "vgg_head"  # the default: the one that needs no download
 CONTROLS = ("photo itself", "painting itself")
 Rows = dict[Path, Mapping[str, Any]]  # what metrics.json holds, by run
 GROUND_TRUTH_KEYS = ("content", "content_index", "depth", "size", "short_side")
-VERSION = 2  # of what metrics.json means; a file of another one is measured again
+VERSION = 3  # of what metrics.json means; a file of another one is measured again
 
 
 class DepthEvaluator(NamedTuple):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from src.backbones import Backbone, check_size
 from src.depth_nets import DepthNet
+from src.depth_nets.network import FAR_OVER_NEAR
 from src.losses import aligned_depth_loss, gram_matrix
 from src.masks import downsample_mask
 from src.metrics.content import (
@@ -22,6 +23,7 @@ from src.metrics.content import (
 from src.metrics.depth import depth_scores, guessed_depth
 from src.metrics.occlusion import edge_recall, occlusion_edges, tone_separation
 from src.metrics.regions import change, leakage, preserved_change, sharpness
+from src.metrics.strokes import Gram, contrast_slope, painting_scales, stroke_slope
 from src.metrics.style import gram_distance, quantiles, wasserstein
 
 # LPIPS's layers by name, of VGG-19; the loss uses none of them unless it is told to.
@@ -56,6 +58,7 @@ class Pictures:
     content_mask: Tensor | None = None  # 1 where content is kept
     depth: Tensor | None = None  # the program's, 0 near
     ground_truth: GroundTruthDepth | None = None
+    is_one_painting: bool = False  # whether the styles are one painting's sizes
 
 
 def style_region(pictures: Pictures) -> Tensor | None:
@@ -83,6 +86,7 @@ class Measurer:
         self.backbone = backbone
         self.depth_net = depth_net
         self._style_targets: dict[bytes, StyleTargets] = {}
+        self._painting: tuple[bytes, Mapping[float, Gram]] | None = None
         self._content: tuple[bytes, Features, Tensor | None] | None = None
 
     @torch.no_grad()
@@ -116,6 +120,7 @@ class Measurer:
             if depth is None:
                 depth = guessed_depth(content_disparity)
         if depth is not None:
+            numbers |= self._by_distance(pictures, depth)
             near, far = sharpness(pastiche, content, depth)
             numbers |= {"sharpness_near": near, "sharpness_far": far}
             numbers["sharpness_near_over_far"] = near / far if far > 0 else math.nan
@@ -139,6 +144,25 @@ class Measurer:
             if len(pictures.styles) > 1:
                 values |= {f"{key}_{name}": [values[key][-1]] for key in STYLE_KEYS[2:]}
         return {key: sum(of_styles) / len(of_styles) for key, of_styles in values.items()}
+
+    def _by_distance(self, pictures: Pictures, depth: Tensor) -> dict[str, float]:
+        """How strokes and contrast change with the distance, as measured or guessed."""
+        pastiche, truth = pictures.pastiche, pictures.ground_truth
+        if truth is not None and truth.unit == "m":
+            depth = truth.depth
+        elif depth is pictures.depth:
+            depth = 1 + (FAR_OVER_NEAR - 1) * depth
+        numbers = {"contrast_slope": contrast_slope(pastiche, depth)}
+        if pictures.is_one_painting:
+            images = sorted(pictures.styles.values(), key=lambda image: image.numel())
+            largest, usual = images[-1], math.sqrt(images[0].shape[-1] / images[-1].shape[-1])
+            key = _key(largest) + f"{usual} {pastiche.shape}".encode()
+            if self._painting is None or self._painting[0] != key:
+                side = max(pastiche.shape[-2:])
+                self._painting = key, painting_scales(self.backbone, largest, usual, side)
+            scales = self._painting[1]
+            numbers["stroke_slope"] = stroke_slope(self.backbone, pastiche, depth, scales)
+        return numbers
 
     def _targets_of_style(self, image: Tensor) -> StyleTargets:
         key = _key(image)

@@ -46,6 +46,7 @@ def pictures_of(run: Run, ground_truth: GroundTruthDepth | None = None) -> Pictu
         content_mask=maps.get("mask_content"),
         depth=maps.get("depth"),
         ground_truth=ground_truth,
+        is_one_painting=len(run.config.get("styles") or ()) == 1,
     )
 
 

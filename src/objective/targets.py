@@ -28,6 +28,8 @@ class Style(NamedTuple):
     mask: Tensor | None = None  # gamma_s(d), (1, 1, H, W) in [0, 1] at the pastiche's size
     tile_size: int | None = None  # px, as that of Inputs; None: in one piece
     size_key: str = "style_size"  # what an error names where the image is too small
+    whole: str | None = None  # the style that it is a band of; None: itself
+    share: float = 1.0  # of that style's weight
 
 
 class Inputs(NamedTuple):

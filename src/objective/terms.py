@@ -141,7 +141,7 @@ class StyleTerm(Term):
         return sums
 
     def compute(self, pastiche: Tensor, sums: Sums) -> dict[str, Tensor]:
-        """The weighted sum, and every style's own distance as `style_<name>`."""
+        """The weighted sum, and every style's own distance, of all its bands, as `style_<name>`."""
         total = pastiche.new_zeros(())
         parts: dict[str, Tensor] = {}
         for name, target in self._targets.items():
@@ -152,8 +152,12 @@ class StyleTerm(Term):
                     mask = self._masks[name].get(layer)
                     statistics = self._distance.normalize(statistics, self._sizes[layer], mask)
                 distances.append(omega * self._distance.distance(statistics, target[layer]))
-            parts[f"{self.name}_{name}"] = torch.stack(distances).sum()
-            total = total + self._styles[name].weight * parts[f"{self.name}_{name}"]
+            style = self._styles[name]
+            whole, value = f"{self.name}_{style.whole or name}", torch.stack(distances).sum()
+            parts[whole] = (
+                parts[whole] + style.share * value if whole in parts else style.share * value
+            )
+            total = total + style.weight * style.share * value
         return {self.name: total, **parts}
 
     def _key(self, style: str, layer: str) -> str:

@@ -13,15 +13,17 @@ from torch import Tensor
 from src import colors
 from src.core import images
 from src.core.errors import InputError
-from src.core.files import Signature, file_signature
 from src.core.settings import check_value
 from src.depth_nets import DepthNet, depth_from_disparity
-from src.inputs import Scene, load_scene, load_style
+from src.depth_nets.network import FAR_OVER_NEAR
+from src.inputs import Scene, load_style
 from src.losses import Normalizer
 from src.objective import Inputs, Objective, Style, Term
 from src.pipeline.masks import (
+    Band,
     auto_threshold,
     need_depth,
+    style_bands,
     style_coverage,
     style_masks,
     term_masks,
@@ -35,8 +37,8 @@ from src.pipeline.networks import (
     omit,
     target,
 )
-from src.pipeline.schema import Config, DepthInput, Node
-from src.runs.identity import DEFAULT_SIZE
+from src.pipeline.pictures import content_scene, style_image
+from src.pipeline.schema import Config, Node
 from src.stylization import STARTS, Level, OptimizerFactory, Stylization, starting_picture
 
 MAX_UNTILED = 1536**2  # pixels; a larger picture goes through the network in tiles
@@ -63,7 +65,7 @@ def build(config: Config) -> Job:
     """
     networks = NetworkLoader.of(config)
     has_depth_term = config.loss.terms["depth"].get("weight") is not None
-    scene = _scene(config, networks, has_depth_term or need_depth(config))
+    scene = content_scene(config, networks, has_depth_term or need_depth(config))
     auto = auto_threshold(config, scene)
     finest, *coarse = [
         _pyramid_level(config, networks, scene, auto, config.pyramid.scale_factor**number)
@@ -75,7 +77,7 @@ def build(config: Config) -> Job:
         _start(config, first.image),
         _optimizer(config.optimizer, finest.coverage),
         clamp=config.clamp,
-        colors=scene.image if config.colors == "content" else None,
+        finish=_finish(config, scene, finest.farthest),
         restart=_restart(config),
         levels=[
             Level(
@@ -97,8 +99,6 @@ def build(config: Config) -> Job:
     if has_depth_term:
         predict_depth = partial(_predict_depth, networks.depth_net)
         inputs["depth_estimated"] = predict_depth(scene.image)
-    if scene.depth is not None:
-        warn_of_shares(config, finest.masks, scene.depth)
     return Job(stylization, scene.alpha, inputs, auto, predict_depth)
 
 
@@ -115,6 +115,7 @@ class PyramidLevel(NamedTuple):
     styles: dict[str, Tensor]  # (1, 3, h, w)
     masks: dict[str, Tensor]  # (1, 1, H, W), by file name in inputs/
     coverage: Tensor | None  # (1, 1, H, W), where any style goes; None: everywhere
+    farthest: Tensor  # the style image, (1, 3, h, w), that goes farthest back
 
 
 def _pyramid_level(
@@ -131,7 +132,8 @@ def _pyramid_level(
     try:
         masks = style_masks(config, depth, auto, guide)
         masks_of_terms = term_masks(config, depth, auto, guide)
-        styles = {name: _style(config, name, scale, masks[name], image) for name in config.styles}
+        bands = style_bands(config, depth, masks, _far_over_near(scene))
+        styles = {name: _style(config, band, scale, image) for name, band in bands.items()}
         tile_size = _tile_size(config, image)
         inputs = Inputs(
             networks.backbone, image, styles, masks_of_terms, tile_size, lambda: networks.depth_net
@@ -147,10 +149,13 @@ def _pyramid_level(
             f"({error.key}: {error.got})",
             f"{error.expected}; or fewer levels, or a smaller pyramid.scale_factor",
         ) from error
-    named = {**masks, **masks_of_terms}
+    if scale == 1 and scene.depth is not None:
+        warn_of_shares(config, {**masks, **masks_of_terms}, scene.depth)
+    named = {**{name: band.mask for name, band in bands.items()}, **masks_of_terms}
     files = {f"mask_{name}": mask for name, mask in named.items() if mask is not None}
     images_of_styles = {name: style.image for name, style in styles.items()}
-    return PyramidLevel(image, objective, images_of_styles, files, style_coverage(masks))
+    farthest = images_of_styles[max(bands, key=lambda name: bands[name].depth)]
+    return PyramidLevel(image, objective, images_of_styles, files, style_coverage(masks), farthest)
 
 
 def _terms(config: Config) -> list[Term]:
@@ -183,15 +188,26 @@ def _strength_factors(strength: float) -> dict[str, float]:
     return {"style": style, "tv": style}
 
 
-def _style(config: Config, name: str, scale: float, mask: Tensor | None, content: Tensor) -> Style:
-    image = _downscaled(_style_image(config, name), scale)
+def _far_over_near(scene: Scene) -> float:
+    """How much farther away the farthest point is than the nearest, as measured or guessed."""
+    if scene.depth_unit != "m" or scene.depth_span is None or scene.depth_span[0] <= 0:
+        return FAR_OVER_NEAR
+    return scene.depth_span[1] / scene.depth_span[0]
+
+
+def _style(config: Config, band: Band, scale: float, content: Tensor) -> Style:
+    name, mask = band.style, band.mask
+    image = _downscaled(style_image(config, name, band.scale), scale)
     if config.colors == "content":
         image = _grey(image)
     if config.colors != "style":  # of a grey one the lightness (Gatys et al. 2016, section 4.1)
         image = _matched(image, content, mask)
     settings = config.styles[name]
     size_key = "style_size" if settings.scale == 1 else f"styles.{name}.scale"
-    return Style(image, settings.weight, mask, _tile_size(config, image), size_key)
+    if settings.octaves > 1:
+        size_key = f"styles.{name}.octaves"
+    tile_size = _tile_size(config, image)
+    return Style(image, settings.weight, mask, tile_size, size_key, name, band.share)
 
 
 def _tile_size(config: Config, image: Tensor) -> int:
@@ -217,6 +233,22 @@ def _resized(image: Tensor, scale: float) -> Tensor:
 # As `_resized`, to be found again.
 _grey = lru_cache(maxsize=16)(colors.grey)
 _matched = lru_cache(maxsize=16)(colors.match_colors)
+
+
+def _finish(config: Config, scene: Scene, painting: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """What is made of the finished pastiche: colours, then shadows, then air."""
+    darkening, haze = config.depth_darkening, config.haze
+
+    def finish(image: Tensor) -> Tensor:
+        if config.colors == "content":
+            image = colors.with_colors_of(image, scene.image)
+        if scene.depth is not None and darkening > 0:
+            image = colors.darken_behind_silhouettes(image, scene.depth, darkening)
+        if scene.depth is not None and haze > 0:
+            image = colors.aerial_perspective(image, scene.depth, haze, painting)
+        return image
+
+    return finish if config.colors == "content" or darkening > 0 or haze > 0 else None
 
 
 def _start(config: Config, content: Tensor) -> Tensor:
@@ -251,59 +283,3 @@ def _optimizer(node: Node, region: Tensor | None) -> OptimizerFactory:
 def _restart(config: Config) -> tuple[int, float] | None:
     step, lr = config.restart.step, config.restart.lr
     return None if step is None or lr is None else (step, lr)
-
-
-def _scene(config: Config, networks: NetworkLoader, need_depth: bool) -> Scene:
-    content, depth = str(config.content), config.depth
-    files = file_signature(content), file_signature(depth.path)
-    sides = _sides(config)
-    return _read_scene(content, config.content_index, depth, sides, need_depth, networks, files)
-
-
-def _sides(config: Config) -> tuple[int | None, int | None]:
-    """Long and short side of the pastiche."""
-    return config.size if config.size or config.short_side else DEFAULT_SIZE, config.short_side
-
-
-@lru_cache(maxsize=2)
-def _read_scene(
-    content: str,
-    index: int | None,
-    depth: DepthInput,
-    sides: tuple[int | None, int | None],
-    need_depth: bool,
-    networks: NetworkLoader,
-    files: tuple[Signature, Signature],
-) -> Scene:
-    return load_scene(
-        content,
-        index=index,
-        depth_source=depth.source,
-        depth_path=depth.path,
-        depth_kind=depth.kind,
-        depth_scale=depth.scale,
-        depth_preset=depth.preset,
-        size=sides[0],
-        short_side=sides[1],
-        need_depth=need_depth,
-        estimate=networks.estimate,
-    )
-
-
-def _style_image(config: Config, name: str) -> Tensor:
-    path = config.styles[name].path
-    if path is None or path == "":
-        raise InputError(f"styles.{name}.path", "nothing", "a built-in painting's name or a path")
-    sides = config.style_size, config.style_short_side
-    is_main = name == "main" and path == config.style
-    key = "style" if is_main else f"styles.{name}.path"
-    sides = sides if any(sides) else _sides(config)
-    scaled = [side and max(1, round(side * config.styles[name].scale)) for side in sides]
-    return _read_style(str(path), key, *scaled, file_signature(str(path)))
-
-
-@lru_cache(maxsize=4)
-def _read_style(
-    path: str, key: str, size: int | None, short_side: int | None, signature: Signature
-) -> Tensor:
-    return load_style(path, key=key, size=size, short_side=short_side)

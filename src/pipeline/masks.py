@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from src.pipeline.networks import instantiate, omit, target
 from src.pipeline.schema import Config, Node
 
 log = logging.getLogger(__name__)
+LEAST_BAND = 0.03  # of a style's pixels, with strokes of a size of their own
+LEAST_PIXELS = 512  # two positions of a layer of stride 16
 LEAST_SHARE = 0.1  # of the picture, on either side of a border
 
 
@@ -29,8 +32,22 @@ def mask_nodes(config: Config) -> list[Node]:
     return [node for node in nodes if node]
 
 
+class Band(NamedTuple):
+    """One of the sizes of a style's strokes, and where it goes."""
+
+    style: str  # the style's name in the configuration
+    mask: Tensor | None  # (1, 1, H, W) in [0, 1]; None: everywhere
+    scale: float = 1.0  # of the style image's size
+    share: float = 1.0  # of the style's weight
+    depth: float = 0.0  # the mean in [0, 1] of where it goes
+
+
 def need_depth(config: Config) -> bool:
-    """Whether there is a mask that is not only drawn."""
+    """Whether depth steers strokes or light, or there is a mask that is not only drawn."""
+    if config.haze > 0 or config.depth_darkening > 0:
+        return True
+    if any(style.octaves > 1 for style in config.styles.values()):
+        return True
     return any(node.get("_target_") != "src.masks.file" for node in mask_nodes(config))
 
 
@@ -82,6 +99,61 @@ def style_masks(
     return {**masks.normalize_masks({n: ones if m is None else m for n, m in built.items()})}
 
 
+def style_bands(
+    config: Config, depth: Tensor, masks_of_styles: Mapping[str, Tensor | None], far: float
+) -> dict[str, Band]:
+    """Every style, by its name, or its bands, by its name and their number from 1, the nearest.
+
+    Args:
+        config: the configuration.
+        depth: (1, 1, H, W) in [0, 1].
+        masks_of_styles: `style_masks`.
+        far: how many times as far away the farthest point is as the nearest.
+    """
+    bands: dict[str, Band] = {}
+    for name, mask in masks_of_styles.items():
+        style = config.styles[name]
+        squares = torch.ones_like(depth) if mask is None else mask.square()
+        if style.octaves == 1 or not squares.any():
+            bands[name] = Band(name, mask, depth=_mean(depth, squares))
+            continue
+        ratio = 1 + (far - 1) * depth
+        parts = masks.octaves(ratio / _median(ratio, squares), style.octaves, style.exponent)
+        parts = _merge_small(parts.square() * squares)
+        for number, part in enumerate(parts.split(1)):
+            if part.any():
+                scale = 2 ** ((style.octaves - 1) / 2 - number)
+                share = float(part.sum() / squares.sum())
+                band = Band(name, part.sqrt(), scale, share, _mean(depth, part))
+                bands[f"{name}_{number + 1}"] = band
+    return bands
+
+
+def _merge_small(squares: Tensor) -> Tensor:
+    """Bands, (N, 1, H, W), less those too small for statistics: the nearest other has them, too."""
+    squares = squares.clone()
+    sums = dict(enumerate(squares.sum((1, 2, 3)).tolist()))
+    least = max(LEAST_BAND * sum(sums.values()), LEAST_PIXELS)
+    while len(sums) > 1 and min(sums.values()) < least:
+        small = min(sums, key=lambda number: sums[number])
+        size = sums.pop(small)
+        nearest = min(sums, key=lambda number: abs(number - small))
+        sums[nearest] += size
+        squares[nearest] += squares[small]
+        squares[small] = 0
+    return squares
+
+
+def _mean(x: Tensor, weights: Tensor) -> float:
+    return float((x * weights).sum() / weights.sum().clamp(min=1e-9))
+
+
+def _median(x: Tensor, weights: Tensor) -> float:
+    values, order = x.flatten().sort()
+    sums = weights.flatten()[order].double().cumsum(0)
+    return float(values[torch.searchsorted(sums, sums[-1] / 2)])
+
+
 def _mask(
     key: str,
     node: Node | None,
@@ -120,12 +192,12 @@ def _drawn(key: str, path: object, depth: Tensor) -> Tensor:
     return image
 
 
-def warn_of_shares(config: Config, found: Mapping[str, Tensor], depth: Tensor) -> None:
+def warn_of_shares(config: Config, found: Mapping[str, Tensor | None], depth: Tensor) -> None:
     """Say which masks of depth select nearly nothing or nearly all, and what would part it evenly.
 
     Args:
         config: the configuration.
-        found: the masks, (1, 1, H, W), by `mask_` and the name of their style or term.
+        found: the masks, (1, 1, H, W), by the name of their style or term.
         depth: (1, 1, H, W) in [0, 1].
     """
     nodes = {f"styles.{name}.mask": (name, style.mask) for name, style in config.styles.items()}
@@ -135,7 +207,8 @@ def warn_of_shares(config: Config, found: Mapping[str, Tensor], depth: Tensor) -
         if node is None or target(key, node) is masks.edges:  # which part nothing
             continue
         border = next((x for x in ("center", "threshold") if x in node), None)
-        share = float(found[f"mask_{name}"].mean()) if border else 0.5
+        mask = found.get(name)
+        share = float(mask.mean()) if border and mask is not None else 0.5
         if not LEAST_SHARE <= share <= 1 - LEAST_SHARE:
             half = f"{key}.{border}={float(depth.median()):.2f} would part it in halves"
             log.warning("%s selects %.1f %% of the picture; %s", key, 100 * share, half)

@@ -34,6 +34,8 @@ class StyleImage:
     path: Name | None = None
     weight: Weight = 1.0
     scale: Annotated[float, Range(0, exclusive=True)] = 1.0
+    octaves: Count = 1
+    exponent: Weight = 1.0
     mask: Node | None = None
     invert: bool | None = None
 
@@ -108,6 +110,8 @@ class Config:
     trainer: Node
     tracking: Tracking
     colors: Literal["style", "content", "match"] = "style"
+    haze: Weight = 0.0
+    depth_darkening: Weight = 0.0
     strength: Share = 0.5
     refine_masks: Literal["auto"] | bool = False
     clamp: bool = False

@@ -1,0 +1,79 @@
+"""The pictures of a run by its configuration, each read once for the runs of a process."""
+
+from functools import lru_cache
+
+from torch import Tensor
+
+from src.core.errors import InputError
+from src.core.files import Signature, file_signature
+from src.inputs import Scene, load_scene, load_style
+from src.pipeline.networks import NetworkLoader
+from src.pipeline.schema import Config, DepthInput
+from src.runs.identity import DEFAULT_SIZE
+
+
+def content_scene(config: Config, networks: NetworkLoader, need_depth: bool) -> Scene:
+    """The content image, and its depth where there is one, or one is needed and estimated.
+
+    Raises:
+        InputError: one cannot be read, or they do not go together.
+    """
+    content, depth = str(config.content), config.depth
+    files = file_signature(content), file_signature(depth.path)
+    sides = _sides(config)
+    return _read_scene(content, config.content_index, depth, sides, need_depth, networks, files)
+
+
+def _sides(config: Config) -> tuple[int | None, int | None]:
+    """Long and short side of the pastiche."""
+    return config.size if config.size or config.short_side else DEFAULT_SIZE, config.short_side
+
+
+@lru_cache(maxsize=2)
+def _read_scene(
+    content: str,
+    index: int | None,
+    depth: DepthInput,
+    sides: tuple[int | None, int | None],
+    need_depth: bool,
+    networks: NetworkLoader,
+    files: tuple[Signature, Signature],
+) -> Scene:
+    return load_scene(
+        content,
+        index=index,
+        depth_source=depth.source,
+        depth_path=depth.path,
+        depth_kind=depth.kind,
+        depth_scale=depth.scale,
+        depth_preset=depth.preset,
+        size=sides[0],
+        short_side=sides[1],
+        need_depth=need_depth,
+        estimate=networks.estimate,
+    )
+
+
+def style_image(config: Config, name: str, scale: float) -> Tensor:
+    """A style's image, (1, 3, h, w) in [0, 1], `scale` times as large as its keys say.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    path = config.styles[name].path
+    if path is None or path == "":
+        raise InputError(f"styles.{name}.path", "nothing", "a built-in painting's name or a path")
+    sides = config.style_size, config.style_short_side
+    is_main = name == "main" and path == config.style
+    key = "style" if is_main else f"styles.{name}.path"
+    sides = sides if any(sides) else _sides(config)
+    scale *= config.styles[name].scale
+    scaled = [side and max(1, round(side * scale)) for side in sides]
+    return _read_style(str(path), key, *scaled, file_signature(str(path)))
+
+
+@lru_cache(maxsize=12)
+def _read_style(
+    path: str, key: str, size: int | None, short_side: int | None, signature: Signature
+) -> Tensor:
+    return load_style(path, key=key, size=size, short_side=short_side)
