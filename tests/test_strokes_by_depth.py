@@ -13,7 +13,7 @@ from src import masks
 from src.core.errors import InputError
 from src.depth_nets.network import FAR_OVER_NEAR
 from src.pipeline.build import build
-from src.pipeline.masks import _median, _merge_small, style_bands, style_masks
+from src.pipeline.masks import _median, _merge_small, need_depth, style_bands, style_masks
 from src.pipeline.schema import Config
 from tests.running import TINY_DEPTH, run, summary, terms
 
@@ -144,9 +144,19 @@ def test_estimated_depth_spans_as_much_as_is_guessed(monkeypatch: pytest.MonkeyP
     assert seen[1] == FAR_OVER_NEAR
 
 
-def test_a_photo_without_a_need_for_depth_is_not_asked_for_it() -> None:
-    job = build(config("size=64", "styles.main.octaves=1"))
-    assert "depth" not in job.images or job.images["depth"] is not None  # the motorcycle carries it
+def test_strokes_of_one_size_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    build(config("size=64"))
+    assert not caplog.text
+    build(config("size=64", "styles.main.exponent=0.1", "styles.main.octaves=3"))
+    assert "styles.main.octaves: strokes of one size" in caplog.text
+    assert "styles.main.exponent=0.2" in caplog.text
+
+
+def test_depth_is_asked_for_where_it_steers() -> None:
+    assert not need_depth(config("styles.main.octaves=1"))
+    assert need_depth(config())
+    for key in ("haze=0.1", "depth_darkening=0.1"):
+        assert need_depth(config("styles.main.octaves=1", key))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from src.pipeline.masks import (
     style_coverage,
     style_masks,
     term_masks,
+    warn_of_bands,
     warn_of_shares,
 )
 from src.pipeline.networks import (
@@ -150,6 +151,7 @@ def _pyramid_level(
             f"{error.expected}; or fewer levels, or a smaller pyramid.scale_factor",
         ) from error
     if scale == 1 and scene.depth is not None:
+        warn_of_bands(config, bands)
         warn_of_shares(config, {**masks, **masks_of_terms}, scene.depth)
     named = {**{name: band.mask for name, band in bands.items()}, **masks_of_terms}
     files = {f"mask_{name}": mask for name, mask in named.items() if mask is not None}

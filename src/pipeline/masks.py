@@ -192,6 +192,15 @@ def _drawn(key: str, path: object, depth: Tensor) -> Tensor:
     return image
 
 
+def warn_of_bands(config: Config, bands: Mapping[str, Band]) -> None:
+    """Say which styles have strokes of one size only though they could have several."""
+    for name, style in config.styles.items():
+        if style.octaves > 1 and sum(band.style == name for band in bands.values()) == 1:
+            hint = f"a larger picture, or styles.{name}.exponent={2 * style.exponent or 1:g}"
+            text = "styles.%s.octaves: strokes of one size, for its depths differ little; try %s"
+            log.warning(text, name, hint)
+
+
 def warn_of_shares(config: Config, found: Mapping[str, Tensor | None], depth: Tensor) -> None:
     """Say which masks of depth select nearly nothing or nearly all, and what would part it evenly.
 
