@@ -54,7 +54,9 @@ def check_value(key: str, value: Any, hint: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _check_union(key, value, get_args(hint))
     if origin is Literal:
-        _require(value in get_args(hint), key, value, f"one of {', '.join(get_args(hint))}")
+        _require(
+            value in get_args(hint), key, value, f"one of {', '.join(map(str, get_args(hint)))}"
+        )
     elif hint is bool:
         _require(isinstance(value, bool), key, value, "true or false")
     elif hint in (int, float):

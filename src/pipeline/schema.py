@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from src.core.errors import InputError, did_you_mean
 from src.core.settings import REST, Count, Index, Pixels, Range, Share, Weight, from_mapping
 from src.pipeline.targets import check_targets
+from src.runs.result import Format
 
 Node = Mapping[str, Any]
 Name = str | int | float  # as YAML reads it: a file or a run may be called 3
@@ -56,6 +57,15 @@ class Pyramid:
     scale_factor: Annotated[float, Range(1, exclusive=True)]
     steps_per_level: Count
     residual: Weight
+
+
+@dataclass(frozen=True)
+class Output:
+    """The result as a file."""
+
+    format: Format = "png"
+    bits: Literal[8, 16] = 8
+    location: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,7 @@ class Config:
     strength: Share = 0.5
     refine_masks: Literal["auto"] | bool = False
     clamp: bool = False
+    output: Output = field(default_factory=Output)
     trusted_modules: list[str] = field(default_factory=list)
 
     @property
@@ -135,9 +146,15 @@ def validate(plain: Mapping[str, Any]) -> Config:
     if not config.styles:
         raise InputError("styles", repr(plain["styles"]), "at least one style")
     _check_restart(config.restart)
+    _check_output(config.output)
     _check_pyramid(config)
     _check_optimized_metric(config)
     return config
+
+
+def _check_output(output: Output) -> None:
+    if output.bits == 16 and output.format not in ("png", "tiff"):
+        raise InputError("output.bits", f"16 beside output.format={output.format}", "png or tiff")
 
 
 def _check_restart(restart: Restart) -> None:
