@@ -168,28 +168,33 @@ def _mask(
     settings = {k: auto if value == "auto" else value for k, value in omit(node, "times").items()}
     inputs = [depth]
     if target(key, node) is masks.file:
-        inputs.append(_drawn(f"{key}.path", settings.pop("path", None), depth))
+        inputs.append(drawn(f"{key}.path", settings.pop("path", None), depth))
     mask: Tensor = instantiate(key, settings, *inputs).clamp(0, 1)
     if guide is not None and target(key, node) not in (masks.file, masks.edges):
         mask = masks.refine(mask, guide)
     return mask if times is None else mask * times
 
 
-def _drawn(key: str, path: object, depth: Tensor) -> Tensor:
-    """The picture of a drawn mask, (1, 3, h, w); what is transparent is black."""
+def drawn(key: str, path: object, image: Tensor, whose: str = "photo") -> Tensor:
+    """The picture of a drawn mask, (1, 3, h, w); what is transparent is black.
+
+    Raises:
+        InputError: none is given or can be read, it has one grey everywhere, or another shape than
+            the image, (1, C, H, W), of which the error says `whose` it is.
+    """
     if not isinstance(path, str | int | float):
         raise InputError(
             key, "nothing", "a picture: white where the mask is 1, black where it is 0"
         )
     picture = read(Path(str(path)).expanduser(), key=key)
-    image = picture.image if picture.alpha is None else picture.image * picture.alpha
-    (height, width), (rows, columns) = image.shape[-2:], depth.shape[-2:]
+    drawing = picture.image if picture.alpha is None else picture.image * picture.alpha
+    (height, width), (rows, columns) = drawing.shape[-2:], image.shape[-2:]
     if abs(math.log(height * columns / (width * rows))) > 0.03:
         got = f"'{path}', a picture of {width} x {height} pixels"
-        raise InputError(key, got, f"one of the photo's shape, {columns} x {rows} or a multiple")
-    if image.min() > 0 and image.max() - image.min() < 0.01 and image.max() < 1:
+        raise InputError(key, got, f"one of the {whose}'s shape, {columns} x {rows} or a multiple")
+    if drawing.min() > 0 and drawing.max() - drawing.min() < 0.01 and drawing.max() < 1:
         raise InputError(key, f"'{path}', one grey everywhere", "white and black")
-    return image
+    return drawing
 
 
 def warn_of_shares(config: Config, found: Mapping[str, Tensor | None], depth: Tensor) -> None:

@@ -4,9 +4,11 @@ from functools import lru_cache
 
 from torch import Tensor
 
+from src import masks
 from src.core.errors import InputError
 from src.core.files import Signature, file_signature
 from src.inputs import Scene, load_scene, load_style
+from src.pipeline.masks import drawn
 from src.pipeline.networks import NetworkLoader
 from src.pipeline.schema import Config, DepthInput
 from src.runs.identity import DEFAULT_SIZE
@@ -70,6 +72,27 @@ def style_image(config: Config, name: str, scale: float) -> Tensor:
     scale *= config.styles[name].scale
     scaled = [side and max(1, round(side * scale)) for side in sides]
     return _read_style(str(path), key, *scaled, file_signature(str(path)))
+
+
+def style_region(config: Config, name: str, image: Tensor) -> Tensor | None:
+    """Which part of a style's image counts, (1, 1, h, w) in [0, 1] at its size; None: all.
+
+    Raises:
+        InputError: it cannot be read, has another shape, or is black everywhere.
+    """
+    path = config.styles[name].region
+    if path is None:
+        return None
+    key = f"styles.{name}.region"
+    return _read_region(key, str(path), image, file_signature(str(path)))
+
+
+@lru_cache(maxsize=12)
+def _read_region(key: str, path: str, image: Tensor, signature: Signature) -> Tensor:
+    region = masks.file(image[:, :1], drawn(key, path, image, "painting"))
+    if not region.any():
+        raise InputError(key, f"'{path}', black everywhere", "white where the painting counts")
+    return region
 
 
 @lru_cache(maxsize=12)

@@ -37,6 +37,7 @@ class StyleImage:
     scale: Annotated[float, Range(0, exclusive=True)] = 1.0
     octaves: Count = 1
     exponent: Weight = 1.0
+    region: Name | None = None
     mask: Node | None = None
     invert: bool | None = None
 
