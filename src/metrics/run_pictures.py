@@ -47,8 +47,14 @@ def pictures_of(run: Run, ground_truth: GroundTruthDepth | None = None) -> Pictu
         content_mask=maps.get("mask_content"),
         depth=maps.get("depth"),
         ground_truth=ground_truth,
-        is_one_painting=len(run.config.get("styles") or ()) == 1,
+        is_one_painting=_is_one_painting(run.config),
     )
+
+
+def _is_one_painting(config: Mapping[str, Any]) -> bool:
+    styles = config.get("styles")
+    paths = [style.get("path") for style in styles.values()] if isinstance(styles, Mapping) else []
+    return len(paths) == 1 and isinstance(paths[0], str | int | float)
 
 
 def _read_picture(file: Path) -> Tensor:

@@ -199,7 +199,7 @@ def _far_over_near(scene: Scene) -> float:
 
 def _style(config: Config, band: Band, scale: float, content: Tensor) -> Style:
     name, mask = band.style, band.mask
-    painting = style_image(config, name, band.scale)
+    painting = style_image(config, name, band.path, band.scale)
     image, region = _downscaled(painting, scale), style_region(config, name, painting)
     if region is not None:
         region = _downscaled(region, scale)

@@ -10,7 +10,7 @@ from src.core.files import Signature, file_signature
 from src.inputs import Scene, load_scene, load_style
 from src.pipeline.masks import drawn
 from src.pipeline.networks import NetworkLoader
-from src.pipeline.schema import Config, DepthInput
+from src.pipeline.schema import Config, DepthInput, Name
 from src.runs.identity import DEFAULT_SIZE
 
 
@@ -56,17 +56,16 @@ def _read_scene(
     )
 
 
-def style_image(config: Config, name: str, scale: float) -> Tensor:
-    """A style's image, (1, 3, h, w) in [0, 1], `scale` times as large as its keys say.
+def style_image(config: Config, name: str, path: Name | None, scale: float) -> Tensor:
+    """A painting of a style, (1, 3, h, w) in [0, 1], `scale` times as large as its keys say.
 
     Raises:
         InputError: it cannot be read.
     """
-    path = config.styles[name].path
     if path is None or path == "":
         raise InputError(f"styles.{name}.path", "nothing", "a built-in painting's name or a path")
     sides = config.style_size, config.style_short_side
-    is_main = name == "main" and path == config.style
+    is_main = name == "main" and config.styles[name].path == config.style
     key = "style" if is_main else f"styles.{name}.path"
     sides = sides if any(sides) else _sides(config)
     scale *= config.styles[name].scale

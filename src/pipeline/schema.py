@@ -4,17 +4,29 @@ A node (`Node`) is a mapping that names what it builds as its `_target_`; its ot
 checked where it is built, by the annotations of that function or class.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from src.core.errors import InputError, did_you_mean
-from src.core.settings import REST, Count, Index, Pixels, Range, Share, Weight, from_mapping
+from src.core.settings import (
+    REST,
+    Count,
+    Index,
+    NonEmpty,
+    Pixels,
+    Range,
+    Share,
+    Weight,
+    from_mapping,
+)
 from src.pipeline.targets import check_targets
 from src.runs.result import Format
 
 Node = Mapping[str, Any]
 Name = str | int | float  # as YAML reads it: a file or a run may be called 3
+# One, several of equal weight, or several by weight.
+Paintings = Name | Annotated[Sequence[Name], NonEmpty()] | Mapping[str, Weight]
 
 
 @dataclass(frozen=True)
@@ -30,9 +42,9 @@ class DepthInput:
 
 @dataclass(frozen=True)
 class StyleImage:
-    """One style image, its share, its size as a factor, and where it goes."""
+    """One style: its image or several blended, its share, its strokes, and where it goes."""
 
-    path: Name | None = None
+    path: Paintings | None = None
     weight: Weight = 1.0
     scale: Annotated[float, Range(0, exclusive=True)] = 1.0
     octaves: Count = 1
@@ -93,7 +105,7 @@ class Config:
     name: Name
     content: Name
     content_index: Index | None
-    style: Name
+    style: Paintings
     depth: DepthInput
     size: Pixels | None
     short_side: Pixels | None
