@@ -63,19 +63,25 @@ def with_colors_of(image: Tensor, content: Tensor) -> Tensor:
     return from_oklab(torch.cat([lightness, low * colors], 1)).clamp(0, 1)
 
 
-def match_colors(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+def match_colors(
+    image: Tensor, target: Tensor, mask: Tensor | None = None, region: Tensor | None = None
+) -> Tensor:
     """An image with the mean and covariance of another's colours, by the least change.
 
     That is the Monge map of Gaussians, S^-1/2 (S^1/2 S' S^1/2)^1/2 S^-1/2 (Pitie and Kokaram 2007,
     "The linear Monge-Kantorovitch linear colour mapping"). With a (1, 1, H, W) mask in [0, 1]
-    the target's pixels count with its square, and with one of 0 the image stays as it is.
+    the target's pixels count with its square, and with one of 0 the image stays as it is; so do
+    the image's own with a region.
     """
     if mask is not None and not mask.any():
         return image
     pixels = to_oklab(image)[0].flatten(1)
-    weights = torch.ones_like(target[:, :1]) if mask is None else mask.square()
-    mean, root = _moments(pixels, torch.ones_like(pixels[:1]))
-    target_mean, target_root = _moments(to_oklab(target)[0].flatten(1), weights[0].flatten(1))
+    own, others = (
+        torch.ones_like(x[0, :1]) if weights is None else weights[0].square()
+        for x, weights in ((image, region), (target, mask))
+    )
+    mean, root = _moments(pixels, own.flatten(1))
+    target_mean, target_root = _moments(to_oklab(target)[0].flatten(1), others.flatten(1))
     inverse = torch.linalg.inv(root)
     middle = _root(root @ target_root @ target_root @ root)
     matched = inverse @ middle @ inverse @ (pixels - mean) + target_mean

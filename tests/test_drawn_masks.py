@@ -7,11 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
+from src.colors import to_oklab
 from src.core.errors import InputError
+from src.core.images import load_png
 from src.masks import file, step
+from src.metrics.evaluation import DepthEvaluator, measure_run_folder
 from src.pipeline.build import build
 from src.pipeline.config import resolve
-from tests.running import SMALL, compose
+from src.runs.reader import read_json
+from tests.running import SMALL, compose, run
 
 DEPTH = torch.zeros(1, 1, 32, 48)
 
@@ -112,3 +116,72 @@ def test_bad_drawings_are_one_line(tmp_path: Path) -> None:
             mask("mask=file", *settings)
         assert str(refused.value).startswith(message)
         assert "\n" not in str(refused.value)
+
+
+@pytest.fixture
+def painting(tmp_path: Path) -> Path:
+    """Red strokes on the left, blue ones on the right."""
+    pixels = np.random.default_rng(0).integers(0, 120, (64, 96, 3)).astype(np.uint8)
+    pixels[:, :48, 0] += 130
+    pixels[:, 48:, 2] += 130
+    Image.fromarray(pixels).save(tmp_path / "painting.png")
+    return tmp_path / "painting.png"
+
+
+def left(path: Path) -> str:
+    """White on the left half."""
+    Image.new("L", (96, 64), 0).save(path)
+    with Image.open(path) as picture:
+        picture.paste(255, (0, 0, 48, 64))
+        picture.save(path)
+    return str(path)
+
+
+def test_a_region_of_a_painting_is_the_painting(tmp_path: Path, painting: Path) -> None:
+    keys = ("+experiment=naive", f"style={painting}", "steps=8", "evaluate=true", "size=64")
+    means = []
+    for name, extra in {
+        "all": [],
+        "left": [f"styles.main.region={left(tmp_path / 'l.png')}"],
+    }.items():
+        folder = run(tmp_path / name, *keys, *extra, "strength=0.9")
+        red, _, blue = load_png(folder / "pastiche.png")[0, :3].flatten(1).mean(1).tolist()
+        means.append(red - blue)
+    assert means[1] > means[0] + 0.1
+    numbers = read_json(tmp_path / "left" / "metrics.json")
+    drawing = load_png(tmp_path / "left" / "inputs" / "region_main.png")
+    assert drawing.mean() == pytest.approx(0.5, abs=0.02)
+    assert numbers["style_gram"] < 0.8
+    (tmp_path / "left" / "inputs" / "region_main.png").unlink()
+    again = measure_run_folder(tmp_path / "left", DepthEvaluator())
+    assert again["style_gram"] > numbers["style_gram"] + 0.1  # of the whole painting
+
+
+def test_a_recoloured_region_has_the_colours_of_where_it_goes(
+    tmp_path: Path, painting: Path
+) -> None:
+    region = left(tmp_path / "l.png")
+    settings = [f"style={painting}", f"styles.main.region={region}", "colors=match"]
+    images = build(resolve(compose(*SMALL, "+experiment=naive", *settings))).images
+    half = to_oklab(images["style_main"])[..., : images["style_main"].shape[-1] // 2 - 1]
+    wanted = to_oklab(images["content"]).mean((2, 3))
+    torch.testing.assert_close(half.mean((2, 3)), wanted, atol=0.03, rtol=0)
+
+
+def test_bad_regions_are_one_line(tmp_path: Path, painting: Path) -> None:
+    Image.new("L", (96, 64), 0).save(tmp_path / "black.png")
+    Image.new("L", (64, 64), 255).save(tmp_path / "square.png")
+    Image.new("L", (96, 64), 0).save(tmp_path / "dot.png")
+    with Image.open(tmp_path / "dot.png") as picture:
+        picture.putpixel((40, 30), 255)
+        picture.save(tmp_path / "dot.png")
+    for name, message in {
+        "black": f"'{tmp_path}/black.png', black everywhere; expected white where the painting",
+        "square": f"'{tmp_path}/square.png', a picture of 64 x 64 pixels; expected one of the",
+        "dot": "a mask that selects",
+        "none": f"'{tmp_path}/none.png', which does not exist",
+    }.items():
+        settings = [f"style={painting}", f"styles.main.region={tmp_path}/{name}.png"]
+        with pytest.raises(InputError) as error:
+            build(resolve(compose(*SMALL, "+experiment=naive", *settings)))
+        assert str(error.value).startswith(f"styles.main.region: got {message}")

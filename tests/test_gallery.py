@@ -198,6 +198,34 @@ def test_failed_and_cut_off_runs_are_listed_with_their_reason(sweep: Path) -> No
     assert [bool(picture) for picture in pictures] == [False, True, True, False, True, True, False]
 
 
+def test_the_contact_sheet_has_every_picture_in_its_place(tmp_path: Path) -> None:
+    colours = {("a", "ink"): (200, 0, 0), ("a", "mosaic"): (0, 200, 0), ("b", "ink"): (0, 0, 200)}
+    for number, ((photo, painting), colour) in enumerate(colours.items()):
+        values = {"content": f"photos/{photo}.jpg", "style": painting}
+        overrides = [f"{key}={value}" for key, value in values.items()]
+        fake_run(tmp_path / str(number), values, colour=colour, overrides=overrides)
+    table = make_table(find_runs(tmp_path))
+    assert {table.rows, table.columns} == {"content (setting)", "style (setting)"}
+    write_gallery(tmp_path)
+    with Image.open(tmp_path / "contact_sheet.jpg") as sheet:
+        pixels = sheet.convert("RGB").resize((sheet.width // 4, sheet.height // 4))
+    found = {}
+    for (photo, painting), colour in colours.items():
+        place = {"content (setting)": "ab".index(photo)}
+        place["style (setting)"] = ["ink", "mosaic"].index(painting)
+        column, row = place[str(table.columns)], place[str(table.rows)]
+        seen = pixels.getpixel(((120 + column * 264 + 10) // 4, (row * 284 + 20 + 6) // 4))
+        found[photo, painting] = max(abs(x - y) for x, y in zip(seen, colour, strict=True))
+    assert max(found.values()) < 30, found
+
+
+def test_a_sheet_without_a_grid_has_the_pictures_in_turn(sweep: Path, tmp_path: Path) -> None:
+    run = next(iter(find_runs(sweep))).path
+    write_gallery(run)
+    with Image.open(run / "contact_sheet.jpg") as sheet:
+        assert sheet.size == (8 + 264, 284)
+
+
 def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     name = NASTY.replace("/", "∕")  # the one character that a folder's name cannot have
     settings = {"style": f"/paintings/{NASTY}.png", "name": NASTY, NASTY: 1}

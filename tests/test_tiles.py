@@ -12,6 +12,7 @@ from src import losses
 from src.backbones import Backbone, vgg19
 from src.backbones.preprocessing import Preprocessing
 from src.backbones.squeezenet import Fire
+from src.masks import downsample_mask
 from src.objective import (
     ContentTerm,
     DepthTerm,
@@ -208,9 +209,14 @@ def test_gram_matrices_of_a_style_image_in_tiles(size: int | None) -> None:
     net = tiny_backbone()
     image = picture(5, 37, 50)
     whole = net.features(image, TINY_LAYERS)
-    for layer, gram in style_statistics(net, image, TINY_LAYERS, GramDistance(), size).items():
-        expected = losses.gram_matrix(whole[layer])
-        assert torch.equal(gram, expected) if size is None else same(gram, expected)
+    region = torch.zeros(1, 1, 37, 50)
+    region[..., 8:44] = 1
+    for part in (None, region):
+        found = style_statistics(net, image, TINY_LAYERS, GramDistance(), size, part)
+        for layer, gram in found.items():
+            mask = None if part is None else downsample_mask(part, *whole[layer].shape[-2:])
+            expected = losses.gram_matrix(whole[layer], mask)
+            assert torch.equal(gram, expected) if size is None else same(gram, expected)
 
 
 def test_a_run_in_tiles_ends_where_a_run_in_one_piece_does(tmp_path: Path) -> None:

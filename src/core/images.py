@@ -4,16 +4,18 @@ Pictures are (1, 3, H, W) float32 sRGB in [0, 1]; maps are (1, 1, H, W).
 """
 
 import math
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageMode
+from PIL import Image, ImageCms, ImageMode
 from PIL.ImageFile import ImageFile
 from torch import Tensor
 
@@ -82,6 +84,13 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     mode = "bicubic" if grows else "bilinear"
     out = F.interpolate(image, (height, width), mode=mode, align_corners=False, antialias=True)
     return out.clamp(image.amin(), image.amax())
+
+
+@lru_cache(maxsize=1)
+def srgb_profile() -> bytes:
+    """An ICC profile of sRGB, always the same bytes: without the time of its making."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
 
 
 def to_uint8(image: Tensor) -> np.ndarray:

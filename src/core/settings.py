@@ -54,7 +54,9 @@ def check_value(key: str, value: Any, hint: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _check_union(key, value, get_args(hint))
     if origin is Literal:
-        _require(value in get_args(hint), key, value, f"one of {', '.join(get_args(hint))}")
+        _require(
+            value in get_args(hint), key, value, f"one of {', '.join(map(str, get_args(hint)))}"
+        )
     elif hint is bool:
         _require(isinstance(value, bool), key, value, "true or false")
     elif hint in (int, float):
@@ -83,6 +85,11 @@ def _require(condition: bool, key: str, value: Any, expected: str) -> None:
 def _check_union(key: str, value: Any, hints: Sequence[Any]) -> Any:
     if value is None and type(None) in hints:
         return None
+    for kind, base in ((list, Sequence), (Mapping, Mapping)):
+        holding = [hint for hint in hints if _holds(hint, base)]
+        if holding and isinstance(value, kind):
+            return check_value(key, value, holding[0])
+        hints = [hint for hint in hints if hint not in holding]
     errors = []
     # Numbers last: what they say of a wrong value tells more than a list of words.
     for hint in sorted(hints, key=lambda hint: get_origin(hint) is not Literal):
@@ -96,6 +103,12 @@ def _check_union(key: str, value: Any, hints: Sequence[Any]) -> Any:
         words = (error.expected.removeprefix("one of ") for error in errors)
         raise InputError(key, repr(value), ", ".join(words))
     raise errors[-1]
+
+
+def _holds(hint: Any, base: type) -> bool:
+    """Whether a type is one of lists, or of mappings."""
+    origin = get_origin(get_args(hint)[0] if get_origin(hint) is Annotated else hint)
+    return isinstance(origin, type) and issubclass(origin, base)
 
 
 def _check_number(key: str, value: Any, kind: type, limits: Range | None) -> None:

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from src.core.errors import InputError, printable
 from src.core.files import write_text
+from src.gallery.sheet import write_sheet
 from src.gallery.table import Table, best, command, commands, in_order, make_table, sample, title
 from src.gallery.thumbnails import Pictures, make_thumbnails
 from src.runs.quantities import HIGHER, LOWER, NEITHER, quantity
@@ -27,7 +28,7 @@ BETTER = {LOWER: "low", NEITHER: "", HIGHER: "high"}  # as the page's script say
 
 
 def write_gallery(folder: Path) -> Path:
-    """Write `folder`/index.html for all runs in it, and return its path.
+    """Write `folder`/index.html and contact_sheet.jpg for all runs in it; the page's path.
 
     Raises:
         InputError: no such folder, no run in it, no run with a picture, or it cannot be written.
@@ -48,6 +49,8 @@ def write_gallery(folder: Path) -> Path:
         for name in ("gallery.css", *SCRIPTS):
             write_text(beside / name, (HERE / name).read_text(encoding="utf-8"))
         write_text(page, render(folder, runs, pictures))
+        names = [_name(run, folder) for run in runs]
+        write_sheet(folder / "contact_sheet.jpg", make_table(runs), pictures, names)
     except OSError as error:
         where = f"{error.filename2 or error.filename or folder} ({error.strerror or error})"
         raise InputError("FOLDER", where, "a folder that can be written, with room") from error

@@ -10,6 +10,7 @@ from src import depth_nets
 from src.core.errors import InputError, did_you_mean
 from src.core.files import replace_whole
 from src.inputs import load_scene, preview, samples
+from src.runs.result import read_settings
 
 KEYS: dict[str, type] = {"content_index": int, "size": int, "short_side": int, "out": Path}
 KEYS |= {f"depth.{key}": str for key in ("source", "path", "kind", "scale", "preset")}
@@ -17,6 +18,7 @@ USAGE = f"""usage: python -m src.inputs COMMAND
 
 list                           print every built-in name
 preview PICTURE [key=value ..] draw a picture, its depth, and what each mask function makes of it
+settings PICTURE               print the settings that a result was made with, as YAML
 fetch nyu                      fetch NYU Depth v2, 2.8 GB, for content=nyu:0000 and on
 
 keys, as in python -m src.run, and out, the sheet's file: {", ".join(KEYS)}"""
@@ -32,6 +34,8 @@ def main(arguments: list[str]) -> int:
                 _list()
             case ["preview", picture, *pairs] if "=" not in picture:
                 _preview(picture, _options(pairs))
+            case ["settings", picture]:
+                print(read_settings(Path(picture)), end="")
             case ["fetch", "nyu"]:
                 from src.inputs import nyu  # brings h5py: 0.3 s
 

@@ -44,7 +44,7 @@ def read(
     path: Path, *, key: str, size: int | None = None, short_side: int | None = None
 ) -> Picture:
     """Read a picture file, at a size (see `images.fit`); an InputError with `key` if it is none."""
-    with as_input_error(path, key, EXPECTED), _open_still(path, key) as im:
+    with as_input_error(path, key, EXPECTED), open_still(path, key) as im:
         stored = (im.height, im.width)
         target = images.fit(*stored, size=size, short_side=short_side)
         pixels = _pixels(im, path, target)
@@ -111,7 +111,7 @@ def as_input_error(path: Path, key: str, expected: str, what: str = "which") -> 
 
 
 @contextmanager
-def _open_still(path: Path, key: str) -> Iterator[ImageFile]:
+def open_still(path: Path, key: str) -> Iterator[ImageFile]:
     """Open a picture that can be worked on, its pixels not yet decoded."""
     formats: tuple[str, ...] = images.FORMATS
     if first_bytes(path)[4:8] == b"ftyp":
@@ -140,6 +140,8 @@ def apply_orientation(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _pixels(im: ImageFile, path: Path, target: tuple[int, int]) -> np.ndarray:
     """The stored pixels, (H, W, 3 or 4) float32 in [0, 1]."""
     profile = im.info.get("icc_profile")
+    if profile == images.srgb_profile():
+        profile = None
     wide = None if profile else _sixteen_bit_colour(im, path)
     # A phone's picture has fifty times the pixels needed: shrink it early, to twice the size.
     double = (2 * target[1], 2 * target[0])

@@ -55,6 +55,7 @@ class Pictures:
     content: Tensor  # (1, 3, H, W)
     styles: Mapping[str, Tensor]  # by name, (1, 3, h, w)
     style_masks: Mapping[str, Tensor] = field(default_factory=dict)  # of the styles that have one
+    style_regions: Mapping[str, Tensor] = field(default_factory=dict)  # (1, 1, h, w), that count
     content_mask: Tensor | None = None  # 1 where content is kept
     depth: Tensor | None = None  # the program's, 0 near
     ground_truth: GroundTruthDepth | None = None
@@ -136,7 +137,8 @@ class Measurer:
         """Distances to each style image: of the whole pastiche, and of what lies in its mask."""
         values: dict[str, list[float]] = {}
         for name, image in pictures.styles.items():
-            targets, mask = self._targets_of_style(image), pictures.style_masks.get(name)
+            targets = self._targets_of_style(image, pictures.style_regions.get(name))
+            mask = pictures.style_masks.get(name)
             whole = _distances(features, targets, None)
             masked = whole if mask is None else _distances(features, targets, mask)
             for key, value in zip(STYLE_KEYS, (*whole, *masked), strict=True):
@@ -164,11 +166,11 @@ class Measurer:
             numbers["stroke_slope"] = stroke_slope(self.backbone, pastiche, depth, scales)
         return numbers
 
-    def _targets_of_style(self, image: Tensor) -> StyleTargets:
-        key = _key(image)
+    def _targets_of_style(self, image: Tensor, region: Tensor | None) -> StyleTargets:
+        key = _key(image) + (b"" if region is None else _key(region))
         if key not in self._style_targets:
             layers = self.backbone.features(image, LAYERS).items()
-            self._style_targets[key] = {n: (gram_matrix(x), quantiles(x)) for n, x in layers}
+            self._style_targets[key] = {n: _statistics(x, region) for n, x in layers}
         return self._style_targets[key]
 
     def _content_targets(self, image: Tensor) -> tuple[Features, Tensor | None]:
@@ -187,16 +189,20 @@ def _key(image: Tensor) -> bytes:
     return str(tuple(image.shape)).encode() + image.contiguous().numpy().tobytes()
 
 
+def _statistics(features: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    small = None if mask is None else downsample_mask(mask, *features.shape[-2:])
+    return gram_matrix(features, small), quantiles(features, small)
+
+
 def _distances(features: Features, targets: StyleTargets, mask: Tensor | None) -> list[float]:
     """Means over layers of the Gram and of the sliced Wasserstein distance; NaN in no mask."""
     if mask is not None and mask.max() < NOTHING:
         return [math.nan, math.nan]
     grams, swds = [], []
     for layer in LAYERS:
-        x, (gram, of_style) = features[layer], targets[layer]
-        small = None if mask is None else downsample_mask(mask, *x.shape[-2:])
-        grams.append(gram_distance(gram_matrix(x, small), gram))
-        swds.append(wasserstein(quantiles(x, small), of_style))
+        own, of_style = _statistics(features[layer], mask), targets[layer]
+        grams.append(gram_distance(own[0], of_style[0]))
+        swds.append(wasserstein(own[1], of_style[1]))
     return [sum(grams) / len(grams), sum(swds) / len(swds)]
 
 

@@ -27,7 +27,7 @@ def pictures_of(run: Run, ground_truth: GroundTruthDepth | None = None) -> Pictu
     height, width = pastiche.shape[-2:]
     images = {}
     for name, file in run.inputs.items():
-        if name.startswith("style_"):
+        if name.startswith("style_") or name.startswith("region_"):
             images[name] = _read_picture(file)
         elif name in ("content", "depth") or name.startswith("mask_"):
             images[name] = image = _read_picture(file)
@@ -43,11 +43,18 @@ def pictures_of(run: Run, ground_truth: GroundTruthDepth | None = None) -> Pictu
         content=images["content"],
         styles={name: images[f"style_{name}"] for name in styles},
         style_masks={name: maps[f"mask_{name}"] for name in styles if f"mask_{name}" in maps},
+        style_regions={name: maps[f"region_{name}"] for name in styles if f"region_{name}" in maps},
         content_mask=maps.get("mask_content"),
         depth=maps.get("depth"),
         ground_truth=ground_truth,
-        is_one_painting=len(run.config.get("styles") or ()) == 1,
+        is_one_painting=_is_one_painting(run.config),
     )
+
+
+def _is_one_painting(config: Mapping[str, Any]) -> bool:
+    styles = config.get("styles")
+    paths = [style.get("path") for style in styles.values()] if isinstance(styles, Mapping) else []
+    return len(paths) == 1 and isinstance(paths[0], str | int | float)
 
 
 def _read_picture(file: Path) -> Tensor:

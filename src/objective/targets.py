@@ -28,6 +28,7 @@ class Style(NamedTuple):
     mask: Tensor | None = None  # gamma_s(d), (1, 1, H, W) in [0, 1] at the pastiche's size
     tile_size: int | None = None  # px, as that of Inputs; None: in one piece
     size_key: str = "style_size"  # what an error names where the image is too small
+    region: Tensor | None = None  # of the image that counts, (1, 1, H, W) in [0, 1]; None: all
     whole: str | None = None  # the style that it is a band of; None: itself
     share: float = 1.0  # of that style's weight
 
@@ -76,22 +77,31 @@ def style_statistics(
     layers: tuple[str, ...],
     distance: StyleDistance,
     tile_size: int | None,
+    region: Tensor | None = None,
+    key: str = "region",
 ) -> dict[str, Tensor]:
-    """{layer: statistics} of a style image, (1, 3, H, W) in [0, 1]."""
+    """{layer: statistics} of a style image, (1, 3, H, W) in [0, 1], or of a region of it.
+
+    An InputError where the region, (1, 1, H, W) in [0, 1], the `key`'s, is too small for a layer,
+    or where the image would be tiled and the distance cannot.
+    """
     tiles = split(backbone, layers, image, tile_size)
+    sizes = {layer: backbone.size(layer, *image.shape[-2:]) for layer in layers}
+    masks = masks_per_layer(region, sizes, key)
     if len(tiles) == 1:
         features = backbone.iter_features(image, layers)
-        return {layer: distance.target(distance.statistics(x)) for layer, x in features}
+        statistics = {layer: distance.statistics(x, masks.get(layer)) for layer, x in features}
+        return {layer: distance.target(x) for layer, x in statistics.items()}
     if not distance.additive:
         raise InputError("tile_size", f"pieces with {distance}", "null")
     sums: dict[str, Tensor] = {}
     for tile in tiles:
         for layer, x in backbone.iter_features(tile.pixels(image), layers):
-            part = distance.accumulate(tile.crop_features(layer, x))
+            mask = tile.crop_full(layer, masks[layer]) if masks else None
+            part = distance.accumulate(tile.crop_features(layer, x), mask)
             sums[layer] = sums[layer] + part if layer in sums else part
-    sizes = {layer: backbone.size(layer, *image.shape[-2:]) for layer in layers}
     return {
-        layer: distance.target(distance.normalize(total, sizes[layer]))
+        layer: distance.target(distance.normalize(total, sizes[layer], masks.get(layer)))
         for layer, total in sums.items()
     }
 

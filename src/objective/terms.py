@@ -113,7 +113,13 @@ class StyleTerm(Term):
         for name, style in self._styles.items():
             check_size(style.image, inputs.backbone, self.layers, style.size_key)
             self._targets[name] = targets.style_statistics(
-                inputs.backbone, style.image, self.layers, self._distance, style.tile_size
+                inputs.backbone,
+                style.image,
+                self.layers,
+                self._distance,
+                style.tile_size,
+                style.region,
+                f"styles.{style.whole or name}.region",
             )
             self._masks[name] = masks_per_layer(style.mask, self._sizes, f"styles.{name}.mask")
         # Only sums that tiles add up, or that several styles share, are divided in `compute`.

@@ -38,7 +38,7 @@ from src.pipeline.networks import (
     omit,
     target,
 )
-from src.pipeline.pictures import content_scene, style_image
+from src.pipeline.pictures import content_scene, style_image, style_region
 from src.pipeline.schema import Config, Node
 from src.stylization import STARTS, Level, OptimizerFactory, Stylization, starting_picture
 
@@ -114,7 +114,7 @@ class PyramidLevel(NamedTuple):
     image: Tensor  # the content, (1, 3, H, W)
     objective: Objective
     styles: dict[str, Tensor]  # (1, 3, h, w)
-    masks: dict[str, Tensor]  # (1, 1, H, W), by file name in inputs/
+    masks: dict[str, Tensor]  # of styles, terms and paintings, (1, 1, h, w), by file name
     coverage: Tensor | None  # (1, 1, H, W), where any style goes; None: everywhere
     farthest: Tensor  # the style image, (1, 3, h, w), that goes farthest back
 
@@ -155,6 +155,8 @@ def _pyramid_level(
         warn_of_shares(config, {**masks, **masks_of_terms}, scene.depth)
     named = {**{name: band.mask for name, band in bands.items()}, **masks_of_terms}
     files = {f"mask_{name}": mask for name, mask in named.items() if mask is not None}
+    regions = {name: style.region for name, style in styles.items()}
+    files |= {f"region_{name}": region for name, region in regions.items() if region is not None}
     images_of_styles = {name: style.image for name, style in styles.items()}
     farthest = images_of_styles[max(bands, key=lambda name: bands[name].depth)]
     return PyramidLevel(image, objective, images_of_styles, files, style_coverage(masks), farthest)
@@ -199,17 +201,20 @@ def _far_over_near(scene: Scene) -> float:
 
 def _style(config: Config, band: Band, scale: float, content: Tensor) -> Style:
     name, mask = band.style, band.mask
-    image = _downscaled(style_image(config, name, band.scale), scale)
+    painting = style_image(config, name, band.path, band.scale)
+    image, region = _downscaled(painting, scale), style_region(config, name, painting)
+    if region is not None:
+        region = _downscaled(region, scale)
     if config.colors == "content":
         image = _grey(image)
     if config.colors != "style":  # of a grey one the lightness (Gatys et al. 2016, section 4.1)
-        image = _matched(image, content, mask)
+        image = _matched(image, content, mask, region)
     settings = config.styles[name]
     size_key = "style_size" if settings.scale == 1 else f"styles.{name}.scale"
     if settings.octaves > 1:
         size_key = f"styles.{name}.octaves"
     tile_size = _tile_size(config, image)
-    return Style(image, settings.weight, mask, tile_size, size_key, name, band.share)
+    return Style(image, settings.weight, mask, tile_size, size_key, region, name, band.share)
 
 
 def _tile_size(config: Config, image: Tensor) -> int:

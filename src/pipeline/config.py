@@ -205,6 +205,7 @@ def format_error(error: Exception, arguments: Iterable[str]) -> str:
     if several is not None:
         key, value = several.groups()
         two = "; two in one picture: +experiment=two_styles styles.near.path=A styles.far.path=B"
+        two += "; blended: 'style=[A,B]'"
         expected = f"one value; each in turn: -m{two if key == 'style' else ''}"
         return str(InputError(key, repr(value), expected))
     cause = error.__cause__

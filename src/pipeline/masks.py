@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from src.core.errors import InputError
 from src.inputs import Scene
 from src.inputs.pictures import read
 from src.pipeline.networks import instantiate, omit, target
-from src.pipeline.schema import Config, Node
+from src.pipeline.schema import Config, Name, Node, Paintings
 
 log = logging.getLogger(__name__)
 LEAST_BAND = 0.03  # of a style's pixels, with strokes of a size of their own
@@ -33,13 +34,14 @@ def mask_nodes(config: Config) -> list[Node]:
 
 
 class Band(NamedTuple):
-    """One of the sizes of a style's strokes, and where it goes."""
+    """One painting of a style at one of the sizes of its strokes, and where it goes."""
 
     style: str  # the style's name in the configuration
     mask: Tensor | None  # (1, 1, H, W) in [0, 1]; None: everywhere
     scale: float = 1.0  # of the style image's size
     share: float = 1.0  # of the style's weight
     depth: float = 0.0  # the mean in [0, 1] of where it goes
+    path: Name | None = None  # of the painting
 
 
 def need_depth(config: Config) -> bool:
@@ -102,7 +104,9 @@ def style_masks(
 def style_bands(
     config: Config, depth: Tensor, masks_of_styles: Mapping[str, Tensor | None], far: float
 ) -> dict[str, Band]:
-    """Every style, by its name, or its bands, by its name and their number from 1, the nearest.
+    """Every style by its name, or its parts: paintings by their names, and bands of depth.
+
+    A band's number follows the name, from 1, the nearest.
 
     Args:
         config: the configuration.
@@ -126,7 +130,23 @@ def style_bands(
                 share = float(part.sum() / squares.sum())
                 band = Band(name, part.sqrt(), scale, share, _mean(depth, part))
                 bands[f"{name}_{number + 1}"] = band
-    return bands
+    return {
+        f"{name}_{painting}" if painting else name: band._replace(path=path, share=share)
+        for name, band in bands.items()
+        for painting, path, share in _paintings(config.styles[band.style].path, band.share)
+    }
+
+
+def _paintings(paths: Paintings | None, share: float) -> list[tuple[str, Name | None, float]]:
+    """The name of each, where there are several, its path, and its part of the share."""
+    if paths is None or isinstance(paths, Name):
+        return [("", paths, share)]
+    weights = dict(paths) if isinstance(paths, Mapping) else dict.fromkeys(paths, 1.0)
+    total = sum(weights.values()) or 1.0
+    names = [re.sub(r"\W+", "_", Path(str(path)).stem) for path in weights]
+    unique = [x if names.count(x) == 1 else f"{x}_{k}" for k, x in enumerate(names, 1)]
+    shares = (share * weight / total for weight in weights.values())
+    return list(zip(unique, weights, shares, strict=True))
 
 
 def _merge_small(squares: Tensor) -> Tensor:
@@ -168,28 +188,33 @@ def _mask(
     settings = {k: auto if value == "auto" else value for k, value in omit(node, "times").items()}
     inputs = [depth]
     if target(key, node) is masks.file:
-        inputs.append(_drawn(f"{key}.path", settings.pop("path", None), depth))
+        inputs.append(drawn(f"{key}.path", settings.pop("path", None), depth))
     mask: Tensor = instantiate(key, settings, *inputs).clamp(0, 1)
     if guide is not None and target(key, node) not in (masks.file, masks.edges):
         mask = masks.refine(mask, guide)
     return mask if times is None else mask * times
 
 
-def _drawn(key: str, path: object, depth: Tensor) -> Tensor:
-    """The picture of a drawn mask, (1, 3, h, w); what is transparent is black."""
+def drawn(key: str, path: object, image: Tensor, whose: str = "photo") -> Tensor:
+    """The picture of a drawn mask, (1, 3, h, w); what is transparent is black.
+
+    Raises:
+        InputError: none is given or can be read, it has one grey everywhere, or another shape than
+            the image, (1, C, H, W), of which the error says `whose` it is.
+    """
     if not isinstance(path, str | int | float):
         raise InputError(
             key, "nothing", "a picture: white where the mask is 1, black where it is 0"
         )
     picture = read(Path(str(path)).expanduser(), key=key)
-    image = picture.image if picture.alpha is None else picture.image * picture.alpha
-    (height, width), (rows, columns) = image.shape[-2:], depth.shape[-2:]
+    drawing = picture.image if picture.alpha is None else picture.image * picture.alpha
+    (height, width), (rows, columns) = drawing.shape[-2:], image.shape[-2:]
     if abs(math.log(height * columns / (width * rows))) > 0.03:
         got = f"'{path}', a picture of {width} x {height} pixels"
-        raise InputError(key, got, f"one of the photo's shape, {columns} x {rows} or a multiple")
-    if image.min() > 0 and image.max() - image.min() < 0.01 and image.max() < 1:
+        raise InputError(key, got, f"one of the {whose}'s shape, {columns} x {rows} or a multiple")
+    if drawing.min() > 0 and drawing.max() - drawing.min() < 0.01 and drawing.max() < 1:
         raise InputError(key, f"'{path}', one grey everywhere", "white and black")
-    return image
+    return drawing
 
 
 def warn_of_bands(config: Config, bands: Mapping[str, Band]) -> None:

@@ -4,11 +4,13 @@ from functools import lru_cache
 
 from torch import Tensor
 
+from src import masks
 from src.core.errors import InputError
 from src.core.files import Signature, file_signature
 from src.inputs import Scene, load_scene, load_style
+from src.pipeline.masks import drawn
 from src.pipeline.networks import NetworkLoader
-from src.pipeline.schema import Config, DepthInput
+from src.pipeline.schema import Config, DepthInput, Name
 from src.runs.identity import DEFAULT_SIZE
 
 
@@ -54,22 +56,42 @@ def _read_scene(
     )
 
 
-def style_image(config: Config, name: str, scale: float) -> Tensor:
-    """A style's image, (1, 3, h, w) in [0, 1], `scale` times as large as its keys say.
+def style_image(config: Config, name: str, path: Name | None, scale: float) -> Tensor:
+    """A painting of a style, (1, 3, h, w) in [0, 1], `scale` times as large as its keys say.
 
     Raises:
         InputError: it cannot be read.
     """
-    path = config.styles[name].path
     if path is None or path == "":
         raise InputError(f"styles.{name}.path", "nothing", "a built-in painting's name or a path")
     sides = config.style_size, config.style_short_side
-    is_main = name == "main" and path == config.style
+    is_main = name == "main" and config.styles[name].path == config.style
     key = "style" if is_main else f"styles.{name}.path"
     sides = sides if any(sides) else _sides(config)
     scale *= config.styles[name].scale
     scaled = [side and max(1, round(side * scale)) for side in sides]
     return _read_style(str(path), key, *scaled, file_signature(str(path)))
+
+
+def style_region(config: Config, name: str, image: Tensor) -> Tensor | None:
+    """Which part of a style's image counts, (1, 1, h, w) in [0, 1] at its size; None: all.
+
+    Raises:
+        InputError: it cannot be read, has another shape, or is black everywhere.
+    """
+    path = config.styles[name].region
+    if path is None:
+        return None
+    key = f"styles.{name}.region"
+    return _read_region(key, str(path), image, file_signature(str(path)))
+
+
+@lru_cache(maxsize=12)
+def _read_region(key: str, path: str, image: Tensor, signature: Signature) -> Tensor:
+    region = masks.file(image[:, :1], drawn(key, path, image, "painting"))
+    if not region.any():
+        raise InputError(key, f"'{path}', black everywhere", "white where the painting counts")
+    return region
 
 
 @lru_cache(maxsize=12)

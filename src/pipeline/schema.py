@@ -4,16 +4,29 @@ A node (`Node`) is a mapping that names what it builds as its `_target_`; its ot
 checked where it is built, by the annotations of that function or class.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from src.core.errors import InputError, did_you_mean
-from src.core.settings import REST, Count, Index, Pixels, Range, Share, Weight, from_mapping
+from src.core.settings import (
+    REST,
+    Count,
+    Index,
+    NonEmpty,
+    Pixels,
+    Range,
+    Share,
+    Weight,
+    from_mapping,
+)
 from src.pipeline.targets import check_targets
+from src.runs.result import Format
 
 Node = Mapping[str, Any]
 Name = str | int | float  # as YAML reads it: a file or a run may be called 3
+# One, several of equal weight, or several by weight.
+Paintings = Name | Annotated[Sequence[Name], NonEmpty()] | Mapping[str, Weight]
 
 
 @dataclass(frozen=True)
@@ -29,13 +42,14 @@ class DepthInput:
 
 @dataclass(frozen=True)
 class StyleImage:
-    """One style image, its share, its size as a factor, and where it goes."""
+    """One style: its image or several blended, its share, its strokes, and where it goes."""
 
-    path: Name | None = None
+    path: Paintings | None = None
     weight: Weight = 1.0
     scale: Annotated[float, Range(0, exclusive=True)] = 1.0
     octaves: Count = 1
     exponent: Weight = 1.0
+    region: Name | None = None
     mask: Node | None = None
     invert: bool | None = None
 
@@ -56,6 +70,15 @@ class Pyramid:
     scale_factor: Annotated[float, Range(1, exclusive=True)]
     steps_per_level: Count
     residual: Weight
+
+
+@dataclass(frozen=True)
+class Output:
+    """The result as a file."""
+
+    format: Format = "png"
+    bits: Literal[8, 16] = 8
+    location: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +105,7 @@ class Config:
     name: Name
     content: Name
     content_index: Index | None
-    style: Name
+    style: Paintings
     depth: DepthInput
     size: Pixels | None
     short_side: Pixels | None
@@ -115,6 +138,7 @@ class Config:
     strength: Share = 0.5
     refine_masks: Literal["auto"] | bool = False
     clamp: bool = False
+    output: Output = field(default_factory=Output)
     trusted_modules: list[str] = field(default_factory=list)
 
     @property
@@ -135,9 +159,15 @@ def validate(plain: Mapping[str, Any]) -> Config:
     if not config.styles:
         raise InputError("styles", repr(plain["styles"]), "at least one style")
     _check_restart(config.restart)
+    _check_output(config.output)
     _check_pyramid(config)
     _check_optimized_metric(config)
     return config
+
+
+def _check_output(output: Output) -> None:
+    if output.bits == 16 and output.format not in ("png", "tiff"):
+        raise InputError("output.bits", f"16 beside output.format={output.format}", "png or tiff")
 
 
 def _check_restart(restart: Restart) -> None:

@@ -13,6 +13,7 @@ from src.core.errors import InputError
 from src.core.files import write_json, write_text
 from src.core.lightning import LightningEnvironment, Trainer, quiet, seed_everything
 from src.core.memory import give_back_freed_memory, keep_freed_memory
+from src.inputs.exif import camera_exif
 from src.pipeline import resume
 from src.pipeline.build import Job, build
 from src.pipeline.config import CONF, format_error, plain_values
@@ -117,7 +118,8 @@ def _run(
             for callback in (losses, saver):
                 callback.on_train_end(trainer, job.stylization)
         pastiche = job.stylization.current_image
-        file = writer.image("pastiche.png", pastiche, job.alpha)
+        output, exif = config.output, camera_exif(Path(str(config.content)), config.output.location)
+        file = writer.result(pastiche, job.alpha, output.format, output.bits, exif)
         interrupted = trainer.global_step < config.steps
         if pastiche.shape != job.stylization.pastiche.shape:
             _warn_enlarged(job.stylization.pastiche.shape, pastiche.shape)

@@ -4,11 +4,13 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from PIL.Image import Exif
 from torch import Tensor
 
 from src.core.errors import InputError
 from src.core.images import save_png
-from src.runs.reader import TERMS, Run
+from src.runs.reader import CONFIG, PASTICHE, TERMS, Run
+from src.runs.result import save_result
 
 
 class RunWriter:
@@ -23,6 +25,14 @@ class RunWriter:
         """Write (1, 3 or 1, H, W) in [0, 1] as `name`, a path below the folder ending in .png."""
         save_png(image, self.path / name, alpha)
         return self.path / name
+
+    def result(self, image: Tensor, alpha: Tensor | None, kind: str, bits: int, exif: Exif) -> Path:
+        """Write the pastiche with the settings of config.yaml in it; other parts read the PNG."""
+        settings = (self.path / CONFIG).read_text(encoding="utf-8")
+        file = (self.path / PASTICHE).with_suffix(f".{kind}")
+        for path in dict.fromkeys((self.path / PASTICHE, file)):
+            save_result(image, path, settings, exif, alpha, bits if path == file else 8)
+        return file
 
 
 class TermsLog:
