@@ -152,7 +152,13 @@ def test_a_run_writes_the_format_and_is_repeated_from_it(
     assert 0 < float((eight - sixteen).abs().max()) < 0.51 / 255
     command = [sys.executable, "-m", "src.inputs", "settings", str(folder / "pastiche.tiff")]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert text.partition("\n")[2] == (folder / "config.yaml").read_text()
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "config.yaml").write_text(text)
+    arguments = ["--config-path", str(tmp_path / "again"), "--config-name", "config"]
+    again = [*arguments, f"hydra.run.dir={tmp_path}/second", "tracking.mode=off"]
+    subprocess.run([sys.executable, "-m", "src.run", *again], check=True)
+    same = [(x / "pastiche.png").read_bytes() for x in (folder, tmp_path / "second")]
+    assert location or same[0] == same[1]  # in pixels, and in what it says
 
 
 @pytest.mark.parametrize("kind", ["jpg", "webp"])

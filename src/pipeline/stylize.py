@@ -20,8 +20,8 @@ from src.pipeline.config import CONF, format_error, plain_values
 from src.pipeline.networks import depth_network
 from src.pipeline.schema import Config, validate
 from src.pipeline.targets import TRUST
-from src.runs.identity import RunMetadata, config_hash, precision, run_metadata
-from src.runs.reader import CONFIG, FAILED, SUMMARY, TERMS
+from src.runs.identity import NON_RESULT_KEYS, RunMetadata, config_hash, precision, run_metadata
+from src.runs.reader import CONFIG, FAILED, SUMMARY, TERMS, read_yaml
 from src.runs.summary import git_commit, versions
 from src.runs.writer import RunWriter, TermsLog
 from src.tracking import ImageSaver, LossLogger, ProgressBar, StepTimer, StopOnSignal, tracked
@@ -119,7 +119,9 @@ def _run(
                 callback.on_train_end(trainer, job.stylization)
         pastiche = job.stylization.current_image
         output, exif = config.output, camera_exif(Path(str(config.content)), config.output.location)
-        file = writer.result(pastiche, job.alpha, output.format, output.bits, exif)
+        file = writer.result(
+            pastiche, job.alpha, output.format, output.bits, exif, _shared_settings(writer)
+        )
         interrupted = trainer.global_step < config.steps
         if pastiche.shape != job.stylization.pastiche.shape:
             _warn_enlarged(job.stylization.pastiche.shape, pastiche.shape)
@@ -187,6 +189,20 @@ def _evaluated(path: Path) -> Mapping[str, Any]:
     except InputError as error:
         print(f"not measured: {error}", file=sys.stderr, flush=True)
         return {}
+
+
+def _shared_settings(writer: RunWriter) -> str:
+    """config.yaml as a picture holds it: what made the picture, whatever run came to it.
+
+    Equal for equal pictures: where it was written, tracked and resumed from is as in conf/.
+    """
+    settings, base, tracking = (
+        dict(read_yaml(path))
+        for path in (writer.path / CONFIG, CONF / CONFIG, CONF / "tracking" / "offline.yaml")
+    )
+    base |= {"tracking": tracking, "name": settings["name"]}
+    settings |= {key: base[key] for key in NON_RESULT_KEYS if key in base and key != TRUST}
+    return OmegaConf.to_yaml(OmegaConf.create(settings), sort_keys=True)
 
 
 def _write_config(cfg: DictConfig, writer: RunWriter) -> None:

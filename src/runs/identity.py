@@ -22,6 +22,7 @@ NON_RESULT_KEYS = (
     "log_every_n_steps",
     "save_every_n_steps",
     "evaluate",
+    "output",
     "resume",
     "optimized_metric",
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.core.errors import InputError
 from src.core.images import save_png
-from src.runs.reader import CONFIG, PASTICHE, TERMS, Run
+from src.runs.reader import PASTICHE, TERMS, Run
 from src.runs.result import save_result
 
 
@@ -26,9 +26,10 @@ class RunWriter:
         save_png(image, self.path / name, alpha)
         return self.path / name
 
-    def result(self, image: Tensor, alpha: Tensor | None, kind: str, bits: int, exif: Exif) -> Path:
-        """Write the pastiche with the settings of config.yaml in it; other parts read the PNG."""
-        settings = (self.path / CONFIG).read_text(encoding="utf-8")
+    def result(
+        self, image: Tensor, alpha: Tensor | None, kind: str, bits: int, exif: Exif, settings: str
+    ) -> Path:
+        """Write the pastiche, with the settings in it; other parts of the program read the PNG."""
         file = (self.path / PASTICHE).with_suffix(f".{kind}")
         for path in dict.fromkeys((self.path / PASTICHE, file)):
             save_result(image, path, settings, exif, alpha, bits if path == file else 8)
