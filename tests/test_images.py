@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from src.core.errors import InputError
-from src.core.images import fit, load_png, resize, save_png, to_uint8
+from src.core.images import fill, fit, load_png, resize, save_png, to_uint8
 
 
 def checkerboard(height: int, width: int) -> Tensor:
@@ -106,6 +106,20 @@ def test_a_grown_edge_stays_within_the_pictures_range() -> None:
     found = resize(image, 32, 32)
     assert found.min() >= 0.2
     assert found.max() <= 0.7
+
+
+def test_fill_crops_the_middle_and_stretches_nothing() -> None:
+    image = torch.zeros(1, 3, 20, 60)
+    image[..., 5:15, 25:35] = 1  # a square in the middle
+    for height, width in ((20, 20), (40, 40), (40, 20), (20, 60), (10, 60)):
+        found = fill(image, height, width)
+        assert found.shape == (1, 3, height, width)
+        inside = found[0, 0] > 0.5
+        tall, wide = int(inside.any(1).sum()), int(inside.any(0).sum())
+        assert abs(tall - wide) <= 1
+        assert torch.equal(inside, inside.flip(0))
+        assert torch.equal(inside, inside.flip(1))
+    assert torch.equal(fill(image, 20, 60), image)
 
 
 def test_resize_passes_gradients() -> None:

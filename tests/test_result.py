@@ -20,7 +20,7 @@ from src.runs.result import MOST_SETTINGS, read_settings, save_result
 from tests.running import compose, picture, run
 
 SETTINGS = "content: é.jpg\nsteps: 3\n"
-KINDS = [("png", 8), ("png", 16), ("tiff", 8), ("tiff", 16), ("jpg", 8), ("webp", 8)]
+KINDS = [("png", 8), ("png", 16), ("tiff", 8), ("tiff", 16), ("jpg", 8), ("webp", 8), ("heic", 8)]
 
 
 def saved(path: Path, image: Tensor, alpha: Tensor | None = None, bits: int = 8) -> Path:
@@ -161,7 +161,7 @@ def test_a_run_writes_the_format_and_is_repeated_from_it(
     assert location or same[0] == same[1]  # in pixels, and in what it says
 
 
-@pytest.mark.parametrize("kind", ["jpg", "webp"])
+@pytest.mark.parametrize("kind", ["jpg", "webp", "heic"])
 def test_formats_of_eight_bits_refuse_sixteen(tmp_path: Path, kind: str) -> None:
     with pytest.raises(InputError, match=rf"output\.bits: got 16 beside output\.format={kind}"):
         run(tmp_path / "run", "+experiment=naive", f"output.format={kind}", "output.bits=16")

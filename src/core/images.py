@@ -86,6 +86,15 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     return out.clamp(image.amin(), image.amax())
 
 
+def fill(image: Tensor, height: int, width: int) -> Tensor:
+    """The middle of a (B, C, H, W) tensor at (height, width), cropped where its aspect differs."""
+    rows, columns = image.shape[-2:]
+    scale = max(height / rows, width / columns)
+    tall, wide = min(rows, round(height / scale)), min(columns, round(width / scale))
+    top, left = (rows - tall) // 2, (columns - wide) // 2
+    return resize(image[..., top : top + tall, left : left + wide], height, width)
+
+
 @lru_cache(maxsize=1)
 def srgb_profile() -> bytes:
     """An ICC profile of sRGB, always the same bytes: without the time of its making."""

@@ -266,7 +266,7 @@ def _start(config: Config, content: Tensor) -> Tensor:
         return starting_picture(init, content, generator)
     if not Path(init).exists():
         raise InputError("init", repr(init), f"{', '.join(STARTS)}, or a picture's path")
-    return images.resize(load_style(init, key="init"), content.shape[-2], content.shape[-1])
+    return images.fill(load_style(init, key="init"), content.shape[-2], content.shape[-1])
 
 
 def _residual(config: Config, content: Tensor) -> Tensor | None:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from src.core.errors import InputError
 from src.core.files import replace_whole
-from src.core.images import open_picture, srgb_profile, to_uint8
+from src.core.images import FORMATS, open_picture, srgb_profile, to_uint8
 
 log = logging.getLogger(__name__)
 
-Format = Literal["png", "jpg", "tiff", "webp"]
+Format = Literal["png", "jpg", "tiff", "webp", "heic"]
 HEAD = "# config.yaml of a run: python -m src.run --config-path FOLDER --config-name config"
 CHARACTER_CODE = bytes(8)  # begins EXIF's UserComment; these say nothing, and UTF-8 follows
 COLOR_TYPES = {3: 2, 4: 6}  # of PNG, by channels
@@ -27,6 +27,7 @@ MOST_SETTINGS = 60_000  # bytes, of the 64 KB that a JPEG has for EXIF
 QUALITY: dict[str, Mapping[str, Any]] = {
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".webp": {"format": "WEBP", "quality": 95, "method": 4},
+    ".heic": {"format": "HEIF", "quality": 90, "chroma": 444},
     ".png": {"format": "PNG"},
 }
 
@@ -67,12 +68,11 @@ def save_result(
         elif bits == 16:
             part.write_bytes(b"".join(_png(pixels, exif)))
         else:
-            options = {
-                "icc_profile": srgb_profile(),
-                "exif": exif.tobytes(),
-                **QUALITY[path.suffix],
-            }
-            Image.fromarray(pixels).save(part, **options)
+            if path.suffix == ".heic":
+                _register_heif()
+            options = QUALITY[path.suffix]
+            said: dict[str, Any] = {"icc_profile": srgb_profile(), "exif": exif.tobytes()}
+            Image.fromarray(pixels).save(part, **options, **said)
 
 
 def read_settings(path: Path, key: str = "picture") -> str:
@@ -81,7 +81,8 @@ def read_settings(path: Path, key: str = "picture") -> str:
     if not path.is_file():
         raise InputError(key, f"'{path}', which does not exist", expected)
     try:
-        with open_picture(path) as picture:
+        _register_heif()
+        with open_picture(path, (*FORMATS, "HEIF")) as picture:
             exif = picture.getexif()
             comment = exif.get_ifd(IFD.Exif).get(Base.UserComment, exif.get(Base.UserComment))
     except Exception as error:  # Pillow has many ways of saying that a picture is broken
@@ -90,6 +91,12 @@ def read_settings(path: Path, key: str = "picture") -> str:
     if not text.startswith(HEAD):
         raise InputError(key, f"'{path}', which holds no settings", expected)
     return text
+
+
+def _register_heif() -> None:
+    import pillow_heif  # 0.1 s, and few want it
+
+    pillow_heif.register_heif_opener()
 
 
 def _to_uint16(image: Tensor) -> np.ndarray:
