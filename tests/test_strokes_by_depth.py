@@ -165,6 +165,7 @@ def test_depth_is_asked_for_where_it_steers() -> None:
         ("styles.main.octaves=0", r"styles\.main\.octaves: got 0; expected"),
         ("styles.main.octaves=2.5", r"styles\.main\.octaves: got 2\.5; expected"),
         ("styles.main.exponent=-1", r"styles\.main\.exponent: got -1"),
+        ("+styles.main_2.path=ink", r"styles\.main_2: got the name of a part of main, too"),
         (
             "styles.main.scale=0.2",
             r"styles\.main\.octaves: got a picture of \d+ x \d+ pixels; expected a short side of",

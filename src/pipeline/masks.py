@@ -113,28 +113,40 @@ def style_bands(
         depth: (1, 1, H, W) in [0, 1].
         masks_of_styles: `style_masks`.
         far: how many times as far away the farthest point is as the nearest.
+
+    Raises:
+        InputError: two parts would have the same name.
     """
+    found: dict[str, Band] = {}
+    for style, mask in masks_of_styles.items():
+        bands = _bands(config, style, depth, mask, far)
+        for number, band in bands.items():
+            for painting, path, share in _paintings(config.styles[style].path, band.share):
+                name = "_".join([style, *filter(None, (number, painting))])
+                if name in found:
+                    got = f"the name of a part of {found[name].style}, too"
+                    raise InputError(f"styles.{name}", got, "another name")
+                found[name] = band._replace(path=path, share=share)
+    return found
+
+
+def _bands(
+    config: Config, name: str, depth: Tensor, mask: Tensor | None, far: float
+) -> dict[str, Band]:
+    """The bands of a style by their numbers, or the whole of it."""
+    style = config.styles[name]
+    squares = torch.ones_like(depth) if mask is None else mask.square()
+    if style.octaves == 1 or not squares.any():
+        return {"": Band(name, mask, depth=_mean(depth, squares))}
+    ratio = 1 + (far - 1) * depth
+    parts = masks.octaves(ratio / _median(ratio, squares), style.octaves, style.exponent)
     bands: dict[str, Band] = {}
-    for name, mask in masks_of_styles.items():
-        style = config.styles[name]
-        squares = torch.ones_like(depth) if mask is None else mask.square()
-        if style.octaves == 1 or not squares.any():
-            bands[name] = Band(name, mask, depth=_mean(depth, squares))
-            continue
-        ratio = 1 + (far - 1) * depth
-        parts = masks.octaves(ratio / _median(ratio, squares), style.octaves, style.exponent)
-        parts = _merge_small(parts.square() * squares)
-        for number, part in enumerate(parts.split(1)):
-            if part.any():
-                scale = 2 ** ((style.octaves - 1) / 2 - number)
-                share = float(part.sum() / squares.sum())
-                band = Band(name, part.sqrt(), scale, share, _mean(depth, part))
-                bands[f"{name}_{number + 1}"] = band
-    return {
-        f"{name}_{painting}" if painting else name: band._replace(path=path, share=share)
-        for name, band in bands.items()
-        for painting, path, share in _paintings(config.styles[band.style].path, band.share)
-    }
+    for number, part in enumerate(_merge_small(parts.square() * squares).split(1)):
+        if part.any():
+            scale = 2 ** ((style.octaves - 1) / 2 - number)
+            share = float(part.sum() / squares.sum())
+            bands[str(number + 1)] = Band(name, part.sqrt(), scale, share, _mean(depth, part))
+    return bands
 
 
 def _paintings(paths: Paintings | None, share: float) -> list[tuple[str, Name | None, float]]:
