@@ -157,8 +157,10 @@ def test_a_run_writes_the_format_and_is_repeated_from_it(
     arguments = ["--config-path", str(tmp_path / "again"), "--config-name", "config"]
     again = [*arguments, f"hydra.run.dir={tmp_path}/second", "tracking.mode=off"]
     subprocess.run([sys.executable, "-m", "src.run", *again], check=True)
-    same = [(x / "pastiche.png").read_bytes() for x in (folder, tmp_path / "second")]
-    assert location or same[0] == same[1]  # in pixels, and in what it says
+    first, second = (x / "pastiche.png" for x in (folder, tmp_path / "second"))
+    assert read_settings(first) == read_settings(second) == text
+    # Another process may have another number of threads, and so other roundings.
+    torch.testing.assert_close(read(first).image, read(second).image, atol=3 / 255, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["jpg", "webp", "heic"])
