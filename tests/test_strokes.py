@@ -9,6 +9,7 @@ from torch import Tensor
 from src.backbones import vgg19
 from src.core.images import resize
 from src.inputs import load_style
+from src.metrics import strokes
 from src.metrics.strokes import Gram, contrast_slope, lowest, painting_scales, stroke_slope
 
 SIDE = 192
@@ -53,6 +54,16 @@ def test_stroke_slope_is_the_power_that_strokes_were_made_with(
     found = stroke_slope(net, painted(mosaic, power), planes(), scales)
     assert found == pytest.approx(power, abs=0.2)
     assert stroke_slope(net, painted(mosaic, power), 7 * planes(), scales) == pytest.approx(found)
+
+
+def test_large_pastiches_are_measured_in_a_copy(
+    mosaic: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strokes, "LONG_SIDE", 144)
+    net = vgg19()
+    scales = painting_scales(net, mosaic, 0.5, SIDE)
+    found = stroke_slope(net, painted(mosaic, -1.0), planes(), scales)
+    assert found == pytest.approx(-1, abs=0.25)
 
 
 def test_flat_depth_has_no_slope(mosaic: Tensor, scales: dict[float, Gram]) -> None:

@@ -22,7 +22,7 @@ from src.metrics.style import gram_distance
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 SCALES = tuple(2.0 ** (octave / 2) for octave in range(-3, 4))  # of the painting
-LONG_SIDE = 512  # px, of larger pastiches a copy is measured
+LONG_SIDE = 320  # px, of larger pastiches a copy is measured: paintings are up to 3 times as large
 BANDS = 4  # of equal numbers of pixels, from near to far
 COARSEST = 0.03  # of the diagonal: what varies more slowly is no contrast between strokes
 
