@@ -110,9 +110,9 @@ def aerial_perspective(image: Tensor, depth: Tensor, density: float, painting: T
 def darken_behind_silhouettes(image: Tensor, depth: Tensor, strength: float) -> Tensor:
     """An image with a soft shadow on what lies just behind a silhouette.
 
-    Luft, Colditz and Deussen 2006, "Image enhancement by unsharp masking the depth buffer", section
-    4: where depth is greater than its blurred self, lightness (OKLab's) falls by `strength` times
-    the difference. The image is (1, 3, H, W), the depth (1, 1, H, W) in [0, 1].
+    Luft, Colditz and Deussen 2006, "Image enhancement by unsharp masking the depth buffer": where
+    depth is greater than its blurred self, lightness (OKLab's) falls by `strength` times the
+    difference. The image is (1, 3, H, W), the depth (1, 1, H, W) in [0, 1].
     """
     from scipy.ndimage import gaussian_filter  # 0.2 s
 

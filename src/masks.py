@@ -187,7 +187,7 @@ def octaves(depth_ratio: Tensor, count: int, exponent: float) -> Tensor:
 
     Where depth is `depth_ratio`, (1, 1, H, W) above 0, times the depth of strokes of usual size,
     strokes are to have depth_ratio^-exponent of it: 1 keeps their size in the world the same
-    (Hoellein et al. 2022, "StyleMesh", section 3.3). Band k, from 0, is of 2^((count - 1) / 2 - k)
+    (Hoellein et al. 2022, "StyleMesh"). Band k, from 0, is of 2^((count - 1) / 2 - k)
     times the usual size; in between two share, and beyond the first and last nothing changes. At
     every pixel the squares sum to 1.
     """

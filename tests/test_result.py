@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,22 @@ def test_what_still_holds_of_the_photo_is_kept_and_never_its_place(photo: Path) 
     assert camera_exif(photo, location=True).get_ifd(IFD.GPSInfo)[GPS.GPSLatitudeRef] == "N"
     for other in ("motorcycle", photo.parent, photo.parent / "none.jpg"):
         assert not camera_exif(Path(other))
+
+
+@pytest.mark.parametrize("kind", ["jpg", "tiff", "png", "webp"])
+@pytest.mark.parametrize("author", ["x" * 70_000, "", "a\0b", "J\u00f6rg", 7, (1, 2), b"\xff\0"])
+def test_no_exif_costs_the_result(
+    tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, author: object, kind: str
+) -> None:
+    exif = Image.Exif()
+    exif[Base.Artist], exif[Base.Make] = author, "Maker"
+    with Image.open(photo) as picture:
+        monkeypatch.setattr(picture, "getexif", lambda: exif)
+        monkeypatch.setattr("src.inputs.exif.open_still", lambda *_: nullcontext(picture))
+        kept = camera_exif(photo)
+    path = tmp_path / f"x.{kind}"
+    save_result(torch.rand(1, 3, 12, 16), path, SETTINGS, kept)
+    assert read_settings(path).endswith(SETTINGS)
 
 
 @pytest.mark.parametrize("location", [False, True])

@@ -132,7 +132,7 @@ def _save_tiff(path: Path, pixels: np.ndarray, exif: Image.Exif) -> None:
     tags: list[tuple[int, str, int, Any, bool]] = [
         (int(tag), "s", 0, value, True)
         for tag, value in exif.items()
-        if isinstance(value, str) and value.isascii()
+        if isinstance(value, str) and value.isascii() and value.isprintable() and value
     ]
     comment = exif.get_ifd(IFD.Exif).get(Base.UserComment)
     if comment:
