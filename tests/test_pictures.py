@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageCms
 from PIL.ExifTags import Base
 
-from src.inputs import pictures
+from src.inputs import load_style, pictures
 from tests.phone_files import refused
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 128, 0), (0, 0, 255)
@@ -323,3 +323,14 @@ def test_from_pixels() -> None:
     assert found.image.shape == (1, 3, 8, 12)
     assert found.file_size == (16, 24)
     assert colour(found, 1, 1) == list(RED)
+
+
+def test_a_painting_that_is_much_enlarged_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "tiny.png"
+    Image.new("RGB", (20, 16), "red").save(path)
+    load_style(path, size=79)
+    assert not caplog.records
+    load_style(path, size=80)
+    assert "20 x 16 pixels, enlarged to 80 x 64, have no strokes left" in caplog.text

@@ -17,7 +17,8 @@ KEYS |= {f"depth.{key}": str for key in ("source", "path", "kind", "scale", "pre
 USAGE = f"""usage: python -m src.inputs COMMAND
 
 list                           print every built-in name
-preview PICTURE [key=value ..] draw a picture, its depth, and what each mask function makes of it
+preview PICTURE [key=value ..] draw a picture, its depth, and what each mask function makes of it;
+                               of a video its first frame, or that of content_index
 settings PICTURE               print the settings that a result was made with, as YAML
 fetch nyu                      fetch NYU Depth v2, 2.8 GB, for content=nyu:0000 and on
 

@@ -17,6 +17,12 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
 
 
+def depth_files_in(folder: Path) -> list[Path]:
+    """The files of a folder that can hold depth, by name; hidden ones are left out."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in DEPTH_SUFFIXES)
+    return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
+
+
 def find_rgbd_pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
     """{name: (picture, depth file)} in a folder and below, in the order of the pictures' paths.
 

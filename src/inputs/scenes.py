@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from src.core import video
 from src.core.errors import InputError, did_you_mean
 from src.inputs import depth_files, depth_maps, embedded, pictures, samples
 from src.inputs.depth_maps import RawDepth
@@ -15,6 +16,7 @@ from src.inputs.pictures import Picture
 
 log = logging.getLogger(__name__)
 
+ENLARGED = 4  # times as large, and a painting is a blur
 SOURCES = ("auto", "file", "embedded", "estimate")
 # From a picture, (1, 3, H, W) in [0, 1], to its depth, (1, 1, H, W) in [0, 1], and who says so.
 Estimator = Callable[[Tensor], tuple[Tensor, str]]
@@ -51,12 +53,12 @@ def load_scene(
 ) -> Scene:
     """Load a content picture and its depth; an InputError names the key that cannot be used.
 
-    `path` is a built-in name (`motorcycle`), a picture file, an NYU Depth v2 `.mat` (of which
-    `index` says which image, from 0), or `nyu:0123`. `depth_source` is `file`, `embedded` (what the
-    picture carries), `estimate`, or `auto`: the file where `depth_path` is given, else what the
-    picture carries, else an estimate, if one is needed. The file's aspect must be the picture's;
-    for its `depth_kind`, `depth_scale` and `depth_preset` see `depth_files.read`, for `size` and
-    `short_side`, in pixels, `images.fit`.
+    `path` is a built-in name (`motorcycle`), a picture file, an NYU Depth v2 `.mat` or a video (of
+    which `index` says which image, from 0), or `nyu:0123`. `depth_source` is `file`, `embedded`
+    (what the picture carries), `estimate`, or `auto`: the file where `depth_path` is given, else
+    what the picture carries, else an estimate, if one is needed. The file's aspect must be the
+    picture's; for its `depth_kind`, `depth_scale` and `depth_preset` see `depth_files.read`, for
+    `size` and `short_side`, in pixels, `images.fit`.
     """
     if depth_source not in SOURCES:
         raise InputError("depth.source", repr(depth_source), f"one of {', '.join(SOURCES)}")
@@ -105,6 +107,10 @@ def load_style(
     if not file.exists():
         raise _unknown_name(key, name, [*built_in, *samples.CLASSICS], pictures.EXPECTED)
     picture = pictures.read(file, key=key, size=size, short_side=short_side)
+    (rows, columns), (height, width) = picture.file_size, picture.image.shape[-2:]
+    if height >= ENLARGED * rows:
+        text = "%s: %d x %d pixels, enlarged to %d x %d, have no strokes left: try a larger picture"
+        log.warning(text, file, columns, rows, width, height)
     if picture.alpha is None:
         return picture.image
     return torch.lerp(torch.ones(()), picture.image, picture.alpha)
@@ -116,8 +122,10 @@ def _read_content(
     """A content picture by built-in name or path, its short name, and how to read its depth."""
     sides = {"size": size, "short_side": short_side}
     file, is_named = Path(path).expanduser(), path.startswith("nyu:")
-    if index is not None and not path.lower().endswith(".mat"):
-        raise InputError("content_index", repr(index), "null: only a .mat holds many pictures")
+    is_video = file.suffix.lower() in video.FORMATS
+    if index is not None and not is_video and not path.lower().endswith(".mat"):
+        expected = "null: only a .mat or a video holds many pictures"
+        raise InputError("content_index", repr(index), expected)
     if path in samples.PHOTOS:
         photo, depth = samples.PHOTOS[path]
         return pictures.read(photo(), key="content", **sides), path, depth
@@ -127,11 +135,14 @@ def _read_content(
         frame = nyu.read_named(path) if is_named else nyu.read_mat(file, index or 0)
         return pictures.from_pixels(frame.rgb, **sides), frame.name, lambda: frame.depth
     if file.is_dir():
-        expected = f"one picture; every picture of a folder: -m +sweep=folder content={path}"
+        expected = "one picture of it"
         raise InputError("content", f"'{path}', a folder", expected)
     if not file.exists():
         expected = f"{pictures.EXPECTED}, or an NYU Depth v2 .mat"
         raise _unknown_name("content", path, samples.PHOTOS, expected)
+    if is_video:
+        pixels = video.frame(file, index or 0, "content")
+        return pictures.from_pixels(pixels, **sides), f"{file.stem}_{index or 0:06d}", lambda: None
     picture = pictures.read(file, key="content", **sides)
     return picture, file.stem, lambda: embedded.read(file, picture)
 

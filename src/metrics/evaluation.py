@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -99,6 +100,8 @@ class Evaluation:
             "layers_in_loss": layers_in_loss(run.config),
             "version": VERSION,
         }
+        if differences := run.frames.get("warped_difference"):
+            values["warped_difference"] = mean(differences)
         write_json(run.path / METRICS, values)
         return values
 

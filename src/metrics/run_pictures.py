@@ -11,6 +11,7 @@ from torch import Tensor
 from src.core.errors import InputError
 from src.core.images import load_png
 from src.inputs import load_scene
+from src.inputs.clips import find_clip
 from src.metrics.measurer import GroundTruthDepth, Pictures
 from src.runs.identity import DEFAULT_SIZE, NON_RESULT_KEYS
 from src.runs.reader import Run, flatten
@@ -78,11 +79,16 @@ def ground_truth_depth(config: Mapping[str, Any]) -> GroundTruthDepth | None:
         return None
     size, short_side = config.get("size"), config.get("short_side")
     names = ("source", "path", "kind", "scale", "preset")
+    settings = {f"depth_{name}": depth[name] for name in names if depth.get(name) is not None}
+    content, index = str(config.get("content")), config.get("content_index")
     try:
+        if index is None and (clip := find_clip(content, settings.get("depth_path"))):
+            content, index, path = vars(clip.frames[0]).values()  # whose pastiche is measured
+            settings["depth_path"] = path
         scene = load_scene(
-            str(config.get("content")),
-            index=config.get("content_index"),
-            **{f"depth_{name}": depth[name] for name in names if depth.get(name) is not None},
+            content,
+            index=index,
+            **settings,
             size=size if size or short_side else DEFAULT_SIZE,
             short_side=short_side,
             need_depth=False,

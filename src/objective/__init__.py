@@ -2,12 +2,13 @@
 
 from src.objective.distances import GramDistance, StyleDistance, WassersteinDistance
 from src.objective.objective import Objective
-from src.objective.targets import Inputs, Style, check_depth_size
+from src.objective.targets import Inputs, Previous, Style, check_depth_size
 from src.objective.terms import (
     ContentTerm,
     DepthTerm,
     StructureTerm,
     StyleTerm,
+    TemporalTerm,
     Term,
     TotalVariationTerm,
 )
@@ -18,10 +19,12 @@ __all__ = [
     "GramDistance",
     "Inputs",
     "Objective",
+    "Previous",
     "StructureTerm",
     "Style",
     "StyleDistance",
     "StyleTerm",
+    "TemporalTerm",
     "Term",
     "TotalVariationTerm",
     "WassersteinDistance",

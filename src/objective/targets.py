@@ -33,6 +33,13 @@ class Style(NamedTuple):
     share: float = 1.0  # of that style's weight
 
 
+class Previous(NamedTuple):
+    """The pastiche of the frame before, as it lies in this one."""
+
+    image: Tensor  # (1, 3, H, W) in [0, 1]
+    weights: Tensor  # where the optical flow can be trusted, (1, 1, H, W) in [0, 1]
+
+
 class Inputs(NamedTuple):
     """What the terms take their targets from, at one size."""
 
@@ -42,6 +49,7 @@ class Inputs(NamedTuple):
     masks: Mapping[str, Tensor]  # of terms, by the term's name: (1, 1, H, W) in [0, 1]
     tile_size: int  # px, of the pastiche's tiles; the longer side or more: in one piece
     depth_net: Callable[[], DepthNet]  # loads it at the first call
+    previous: Previous | None = None  # of a clip's frames from the second on
 
     @property
     def tiled(self) -> bool:

@@ -196,6 +196,29 @@ class StructureTerm(Term):
         return {self.name: losses.laplacian_loss(pastiche, self._content, self._mask)}
 
 
+class TemporalTerm(Term):
+    """A frame stays near the one before it, moved as the clip moves (Ruder et al. 2016).
+
+    "Artistic Style Transfer for Videos", their short-term temporal loss: mean((x - w)^2) of the
+    colours in [0, 1], counted where the optical flow can be trusted. Pictures without a frame
+    before them have no such term.
+    """
+
+    name = "temporal"
+
+    def __init__(self, weight: Weight) -> None:
+        super().__init__((), weight)
+
+    def set_targets(self, inputs: Inputs) -> None:
+        """The last pastiche, warped, and where it counts."""
+        assert inputs.previous is not None
+        self._image, self._weights = inputs.previous
+
+    def compute(self, pastiche: Tensor, sums: Sums) -> dict[str, Tensor]:
+        """The mean over all values, counted or not."""
+        return {self.name: (self._weights * (pastiche - self._image).square()).mean()}
+
+
 class TotalVariationTerm(Term):
     """gamma L_tv: calm between neighbouring pixels (paper, 3.1).
 

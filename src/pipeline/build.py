@@ -38,7 +38,7 @@ from src.pipeline.networks import (
     omit,
     target,
 )
-from src.pipeline.pictures import content_scene, style_image, style_region
+from src.pipeline.pictures import Frame, content_scene, style_image, style_region
 from src.pipeline.schema import Config, Node
 from src.stylization import STARTS, Level, OptimizerFactory, Stylization, starting_picture
 
@@ -51,31 +51,34 @@ class Job:
     """What a run needs, built and checked."""
 
     stylization: Stylization
-    alpha: Tensor | None  # (1, 1, H, W), the content's transparency
+    scene: Scene
     images: dict[str, Tensor]  # what went in, by file name in inputs/
     mask_border: float | None  # the depth that `auto` gave; None where no mask asks for it
     # (1, 3, H, W) to the depth, (1, 1, H, W), that the depth term's network sees; None without one
     predict_depth: Callable[[Tensor], Tensor] | None = None
 
 
-def build(config: Config) -> Job:
-    """Read the pictures, load the networks, compute the targets.
+def build(config: Config, frame: Frame | None = None) -> Job:
+    """Read the pictures, load the networks, compute the targets; of a clip's later frame, too.
 
     Raises:
         InputError: anything in the configuration that cannot be used, named by its key.
     """
     networks = NetworkLoader.of(config)
     has_depth_term = config.loss.terms["depth"].get("weight") is not None
-    scene = content_scene(config, networks, has_depth_term or need_depth(config))
-    auto = auto_threshold(config, scene)
+    if frame is None:
+        scene = content_scene(config, networks, has_depth_term or need_depth(config))
+        auto = auto_threshold(config, scene)
+    else:
+        scene, auto = frame.scene, frame.mask_border
     finest, *coarse = [
-        _pyramid_level(config, networks, scene, auto, config.pyramid.scale_factor**number)
+        _pyramid_level(config, networks, scene, auto, config.pyramid.scale_factor**number, frame)
         for number in range(config.pyramid.levels)
     ]
     first, *finer = reversed([finest, *coarse])
     stylization = Stylization(
         first.objective,
-        _start(config, first.image),
+        _start(config, first.image) if frame is None else frame.previous.image,
         _optimizer(config.optimizer, finest.coverage),
         clamp=config.clamp,
         finish=_finish(config, scene, finest.farthest),
@@ -100,7 +103,7 @@ def build(config: Config) -> Job:
     if has_depth_term:
         predict_depth = partial(_predict_depth, networks.depth_net)
         inputs["depth_estimated"] = predict_depth(scene.image)
-    return Job(stylization, scene.alpha, inputs, auto, predict_depth)
+    return Job(stylization, scene, inputs, auto, predict_depth)
 
 
 def _predict_depth(net: DepthNet, image: Tensor) -> Tensor:
@@ -120,7 +123,12 @@ class PyramidLevel(NamedTuple):
 
 
 def _pyramid_level(
-    config: Config, networks: NetworkLoader, scene: Scene, auto: float | None, scale: float
+    config: Config,
+    networks: NetworkLoader,
+    scene: Scene,
+    auto: float | None,
+    scale: float,
+    frame: Frame | None,
 ) -> PyramidLevel:
     """Masks, targets and terms of images that are `scale` times smaller."""
     image = _downscaled(scene.image, scale)
@@ -135,11 +143,22 @@ def _pyramid_level(
         masks_of_terms = term_masks(config, depth, auto, guide)
         bands = style_bands(config, depth, masks, _far_over_near(scene))
         styles = {name: _style(config, band, scale, image) for name, band in bands.items()}
+        if frame is not None:  # or colors=match would follow every frame's colours
+            styles = {
+                name: style._replace(image=frame.styles.get(name, style.image))
+                for name, style in styles.items()
+            }
         tile_size = _tile_size(config, image)
         inputs = Inputs(
-            networks.backbone, image, styles, masks_of_terms, tile_size, lambda: networks.depth_net
+            networks.backbone,
+            image,
+            styles,
+            masks_of_terms,
+            tile_size,
+            lambda: networks.depth_net,
+            None if frame is None else frame.previous,
         )
-        objective = Objective(_terms(config), inputs)
+        objective = Objective(_terms(config, frame is not None), inputs)
     except InputError as error:
         if scale == 1:
             raise
@@ -150,7 +169,7 @@ def _pyramid_level(
             f"({error.key}: {error.got})",
             f"{error.expected}; or fewer levels, or a smaller pyramid.scale_factor",
         ) from error
-    if scale == 1 and scene.depth is not None:
+    if scale == 1 and scene.depth is not None and frame is None:
         warn_of_bands(config, bands)
         warn_of_shares(config, {**masks, **masks_of_terms}, scene.depth)
     named = {**{name: band.mask for name, band in bands.items()}, **masks_of_terms}
@@ -162,7 +181,7 @@ def _pyramid_level(
     return PyramidLevel(image, objective, images_of_styles, files, style_coverage(masks), farthest)
 
 
-def _terms(config: Config) -> list[Term]:
+def _terms(config: Config, temporal: bool) -> list[Term]:
     """The terms that have a weight; the settings of the others are checked all the same."""
     terms: list[Term] = []
     factors = _strength_factors(config.strength)
@@ -171,7 +190,7 @@ def _terms(config: Config) -> list[Term]:
         if "normalizer" in node:  # which the node of the style distance reads from here
             check_value(f"{key}.normalizer", node["normalizer"], Normalizer)
         settings = omit(node, "mask", "normalizer")
-        if node.get("weight") is None:
+        if node.get("weight") is None or (name == "temporal" and not temporal):
             check_node(key, omit(settings, "weight"))
         else:
             term = instantiate(key, settings)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -128,8 +128,13 @@ class NetworkLoader:
         net = self.depth_net
         check_depth_size(image, net)
         if isinstance(net, VGGHead):
-            log.warning("depth is estimated by %s; %s", net.name, BETTER)
+            _recommend_better(net.name)
         return estimate_depth(net, image), net.name
+
+
+@cache  # said once, not for every frame of a clip
+def _recommend_better(name: str) -> None:
+    log.warning("depth is estimated by %s; %s", name, BETTER)
 
 
 @lru_cache(maxsize=2)

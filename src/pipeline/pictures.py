@@ -1,6 +1,8 @@
 """The pictures of a run by its configuration, each read once for the runs of a process."""
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -8,10 +10,20 @@ from src import masks
 from src.core.errors import InputError
 from src.core.files import Signature, file_signature
 from src.inputs import Scene, load_scene, load_style
+from src.objective import Previous
 from src.pipeline.masks import drawn
 from src.pipeline.networks import NetworkLoader
 from src.pipeline.schema import Config, DepthInput, Name
 from src.runs.identity import DEFAULT_SIZE
+
+
+class Frame(NamedTuple):
+    """A frame of a clip after the first: what it has from the ones before it."""
+
+    scene: Scene
+    previous: Previous  # at the content's size
+    mask_border: float | None  # that `auto` gave for the first one
+    styles: Mapping[str, Tensor]  # the first one's style images, by the name of their band
 
 
 def content_scene(config: Config, networks: NetworkLoader, need_depth: bool) -> Scene:

@@ -26,12 +26,12 @@ def find(resume: str | None) -> Path | None:
     return file
 
 
-def check(file: Path, stylization: Stylization, steps: int) -> int:
+def check(file: Path, stylization: Stylization, steps: int, is_clip: bool = False) -> int:
     """The step at which a checkpoint stopped, if this run can go on from it.
 
     Raises:
         InputError: not a checkpoint of a stylization of this size, or beyond `steps`, or of a run
-            that has made all of them and its picture.
+            that has made all of them and its picture, unless `is_clip`: frames may be left.
     """
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
@@ -51,6 +51,7 @@ def check(file: Path, stylization: Stylization, steps: int) -> int:
             f"{width} x {height}, as this run's content, size and levels make it after {step} "
             "steps",
         )
-    if step > steps or (step == steps and (file.parent / PASTICHE).exists()):
+    done = step == steps and not is_clip and (file.parent / PASTICHE).exists()
+    if step > steps or done:
         raise InputError("steps", f"{steps}", f"more than the {step} steps of {file}")
     return step

@@ -82,6 +82,16 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """The frames of a clip."""
+
+    steps: Count = 30
+    count: Count | None = None
+    rate: Annotated[float, Range(0, exclusive=True)] | None = None
+    format: Literal["mp4", "webp"] = "mp4"
+
+
+@dataclass(frozen=True)
 class Restart:
     """A fresh optimiser on the way."""
 
@@ -138,6 +148,7 @@ class Config:
     strength: Share = 0.5
     refine_masks: Literal["auto"] | bool = False
     clamp: bool = False
+    clip: Clip = field(default_factory=Clip)
     output: Output = field(default_factory=Output)
     trusted_modules: list[str] = field(default_factory=list)
 

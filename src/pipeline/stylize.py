@@ -1,6 +1,5 @@
 """One run: from a composed configuration to the files in its folder."""
 
-import itertools
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,20 +10,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.core.errors import InputError
 from src.core.files import write_json, write_text
-from src.core.lightning import LightningEnvironment, Trainer, quiet, seed_everything
+from src.core.lightning import quiet, seed_everything
 from src.core.memory import give_back_freed_memory, keep_freed_memory
 from src.inputs.exif import camera_exif
 from src.pipeline import resume
 from src.pipeline.build import Job, build
+from src.pipeline.clip import ClipStylizer, frame_config, open_clip, progress_bar
 from src.pipeline.config import CONF, format_error, plain_values
+from src.pipeline.fit import fit
 from src.pipeline.networks import depth_network
 from src.pipeline.schema import Config, validate
 from src.pipeline.targets import TRUST
 from src.runs.identity import NON_RESULT_KEYS, RunMetadata, config_hash, precision, run_metadata
-from src.runs.reader import CONFIG, FAILED, SUMMARY, TERMS, read_yaml
+from src.runs.reader import CONFIG, FAILED, SUMMARY, read_yaml
 from src.runs.summary import git_commit, versions
 from src.runs.writer import RunWriter, TermsLog
-from src.tracking import ImageSaver, LossLogger, ProgressBar, StepTimer, StopOnSignal, tracked
+from src.tracking import ImageSaver, LossLogger, StepTimer, StopOnSignal, tracked
 
 
 def stylize(
@@ -77,50 +78,30 @@ def _run(
         tracking.mode, writer.path, metadata, plain, tracking.project, tracking.entity
     ) as logger:
         checkpoint = resume.find(config.resume)
-        job = build(config)
+        clip = open_clip(config)
+        first_config = config if clip is None else frame_config(config, clip, 0)
+        job = build(first_config)
         give_back_freed_memory()  # pictures and targets were made of other blocks than steps are
         first_step = 0
         if checkpoint is not None:
-            first_step = resume.check(checkpoint, job.stylization, config.steps)
-        timer = StepTimer()
-        progress = ProgressBar(str(config.name))
-        earlier = None if checkpoint is None else checkpoint.parent / TERMS
+            is_clip = clip is not None
+            first_step = resume.check(checkpoint, job.stylization, config.steps, is_clip)
+        earlier = None if checkpoint is None else checkpoint.parent
+        timer, progress = StepTimer(), progress_bar(config, clip)
         terms_log = TermsLog(writer, earlier, first_step)
         losses = LossLogger(terms_log, logger, config.log_every_n_steps, progress)
-        saver = ImageSaver(writer, logger, config.save_every_n_steps, job.alpha, job.images)
-        trainer = Trainer(
-            **config.trainer,
-            max_steps=config.steps,
-            max_epochs=-1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            plugins=[LightningEnvironment()],  # one process: else SLURM's would want to be srun
-            callbacks=[
-                timer,
-                losses,
-                saver,
-                progress,
-                StopOnSignal(),
-            ],
-        )
-        try:
-            steps = itertools.count()
-            trainer.fit(job.stylization, steps, ckpt_path=checkpoint, weights_only=True)
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            if checkpoint is None or timer.first_step is not None:
-                raise
-            got = f"{checkpoint}, which cannot be restored ({' '.join(str(error).split())[:120]})"
-            raise InputError("resume", got, "a checkpoint of a run with this optimizer") from error
+        alpha = job.scene.alpha
+        saver = ImageSaver(writer, logger, config.save_every_n_steps, alpha, job.images)
+        callbacks = [losses, saver, progress, StopOnSignal()]
+        trainer = fit(config, job.stylization, callbacks, timer, checkpoint)
         if timer.first_step is None:  # of a checkpoint after the last step Lightning begins nothing
             for callback in (losses, saver):
                 callback.on_train_end(trainer, job.stylization)
         pastiche = job.stylization.current_image
-        output, exif = config.output, camera_exif(Path(str(config.content)), config.output.location)
+        output = config.output
+        exif = camera_exif(Path(str(first_config.content)), output.location)
         file = writer.result(
-            pastiche, job.alpha, output.format, output.bits, exif, _shared_settings(writer)
+            pastiche, alpha, output.format, output.bits, exif, _shared_settings(writer)
         )
         interrupted = trainer.global_step < config.steps
         if pastiche.shape != job.stylization.pastiche.shape:
@@ -130,6 +111,13 @@ def _run(
             depth = job.predict_depth(pastiche)
             writer.image("depth_pastiche.png", depth)
             logger.log_image("depth_pastiche", depth, trainer.global_step)
+        frames: dict[str, Any] = {}
+        if clip is not None and not interrupted:
+            later = ClipStylizer(config, clip, job, writer, logger)
+            frames["frames"] = later.run(earlier)
+            interrupted = later.interrupted
+            file = later.write()
+            logger.log_video(file, trainer.global_step + later.done)
         if config.evaluate:
             logger.summary(_evaluated(writer.path))
         summary = {
@@ -143,6 +131,7 @@ def _run(
             "size": list(pastiche.shape[-2:]),
             "total": losses.total,
             "terms": losses.terms,
+            **frames,
             **_settings(config, plain, job),
             "versions": versions(),
             "git_commit": git_commit(),

@@ -28,7 +28,7 @@ from src.inputs.folders import pictures_in
 from src.pipeline import config as configuration
 from src.pipeline import legacy
 from src.pipeline.targets import TRUST
-from src.runs.reader import CHECKPOINT, FAILED, MOST_BYTES, SWEEP, Run
+from src.runs.reader import CHECKPOINT, CLIP_CHECKPOINT, FAILED, MOST_BYTES, SWEEP, Run
 
 RECORD = "sweep.json"
 SWEEP_LOCK = ".sweep.lock"
@@ -103,8 +103,8 @@ def archive_attempt(folder: Path) -> Path | None:
     attempt = next(path for path in paths if not path.exists())
     attempt.parent.mkdir(exist_ok=True)
     os.rename(folder, attempt)
-    resumable = unfinished and logged and isinstance(steps, int) and logged[-1] < steps
-    return attempt if resumable else None
+    left = isinstance(steps, int) and logged and logged[-1] < steps
+    return attempt if unfinished and (left or (attempt / CLIP_CHECKPOINT).is_file()) else None
 
 
 def run_lock(folder: Path) -> ExitStack:

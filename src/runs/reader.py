@@ -18,6 +18,7 @@ from src.core.errors import InputError, printable
 from src.core.files import read_regular
 
 CHECKPOINT = "last.ckpt"
+FRAMES, FRAMES_TABLE, CLIP_CHECKPOINT = "frames", "frames.csv", "frames/last.ckpt"  # of a clip
 CONFIG = "config.yaml"
 FAILED = "FAILED"
 METRICS = "metrics.json"
@@ -60,6 +61,11 @@ class Run:
         return _read(self.path / TERMS, _load_table, {})
 
     @cached_property
+    def frames(self) -> dict[str, list[float]]:
+        """frames.csv, a clip's frames after the first, by column; as `terms`."""
+        return _read(self.path / FRAMES_TABLE, _load_table, {})
+
+    @cached_property
     def metrics(self) -> dict[str, float]:
         """Every number of metrics.json, by its path in it (`style.gram`)."""
         numbers = flatten(read_json(self.path / METRICS)).items()
@@ -88,6 +94,9 @@ class Run:
             text = _read(self.path / FAILED, lambda data: data.decode(errors="replace"), "")
             return _text(" ".join(text.split())) or "gave no reason"
         if self.status == "interrupted":
+            frames = self.summary.get("frames")
+            if isinstance(frames, dict) and frames.get("done"):
+                return f"interrupted after {frames['done']} of {frames.get('of', '?')} frames"
             steps = f"{self.summary.get('steps', '?')} of {self.config.get('steps', '?')}"
             return f"interrupted after {steps} steps"
         if self.summary.get("status") == "done":

@@ -39,21 +39,26 @@ class RunWriter:
 class TermsLog:
     """terms.csv: one row per logged step, `step,total,<term>...`, of the pastiche before that step.
 
-    A resumed run copies from `earlier`, the terms.csv before it, the whole rows before step
-    `start`; an InputError if that is another file.
+    Or frames.csv, `frame,total,<term>...`, one per frame of a clip, when it is done. A resumed run
+    copies from the folder `earlier` the whole rows before step or frame `start`; an InputError if
+    another file has that name there.
     """
 
-    def __init__(self, folder: RunWriter, earlier: Path | None = None, start: int = 0) -> None:
-        self._path = folder.path / TERMS
+    def __init__(
+        self, folder: RunWriter, earlier: Path | None = None, start: int = 0, name: str = TERMS
+    ) -> None:
+        self._path, self._index = folder.path / name, "step" if name == TERMS else "frame"
         self._rows: list[dict[str, str]] = []
-        if earlier is not None and earlier.is_file():
-            columns = Run(earlier.parent).terms
-            if "step" not in columns:
-                raise InputError("resume", f"'{earlier}', which is broken", f"a run's {TERMS}")
+        if earlier is not None and (earlier / name).is_file():
+            columns = Run(earlier).terms if name == TERMS else Run(earlier).frames
+            if self._index not in columns:
+                raise InputError(
+                    "resume", f"'{earlier / name}', which is broken", f"a run's {name}"
+                )
             for row in zip(*columns.values(), strict=True):
                 values = dict(zip(columns, row, strict=True))
-                if 0 <= values["step"] < start:
-                    self._rows.append(self._texts(int(values.pop("step")), values))
+                if 0 <= values[self._index] < start:
+                    self._rows.append(self._texts(int(values.pop(self._index)), values))
         self._path.unlink(missing_ok=True)  # of another run in this folder
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -66,6 +71,5 @@ class TermsLog:
                 writer.writerows(self._rows)
             writer.writerow(row)
 
-    @staticmethod
-    def _texts(step: int, values: Mapping[str, float]) -> dict[str, str]:
-        return {"step": str(step)} | {name: repr(value) for name, value in values.items()}
+    def _texts(self, index: int, values: Mapping[str, float]) -> dict[str, str]:
+        return {self._index: str(index)} | {name: repr(value) for name, value in values.items()}

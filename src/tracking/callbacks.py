@@ -25,9 +25,12 @@ class LossLogger(Callback):
     """Every `every` steps the total and the terms: to terms.csv, to W&B, to the screen.
 
     Stops the run when one is not finite; keeps those of the last row in `total` and `terms`.
+    Without a file they are only shown and kept.
     """
 
-    def __init__(self, file: TermsLog, logger: RunLogger, every: int, bar: ProgressBar) -> None:
+    def __init__(
+        self, file: TermsLog | None, logger: RunLogger, every: int, bar: ProgressBar
+    ) -> None:
         self._file, self._logger, self._every, self._bar = file, logger, every, bar
         self.total = math.nan
         self.terms: dict[str, float] = {}
@@ -54,7 +57,8 @@ class LossLogger(Callback):
                 got = f"the term {name} is {value} after {step} steps; expected a finite number"
                 hint = "lower optimizer.lr or the weights (the last good pictures are in steps/)"
                 raise FloatingPointError(f"{got}: {hint}")
-        self._file.add(step, values)
+        if self._file is not None:
+            self._file.add(step, values)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self._logger.log({"step": step, "lr": rate, **values})
         self._bar.show(values)

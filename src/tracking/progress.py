@@ -21,9 +21,13 @@ class PasticheModule(Protocol):
 
 
 class ProgressBar(Callback):
-    """A bar with title, terms and the time left; plain lines where the screen is a file."""
+    """A bar with title, terms and the time left; plain lines where the screen is a file.
 
-    def __init__(self, title: str) -> None:
+    `later_steps` are those, at the last size, of other fits that follow: their time counts, too.
+    """
+
+    def __init__(self, title: str, later_steps: int = 0) -> None:
+        self._later_steps = later_steps
         self._title, self._values, self._printed = title, "", 0.0
         self._trainer: Trainer | None = None
         self._console = Console(stderr=True)
@@ -31,7 +35,9 @@ class ProgressBar(Callback):
         values = TextColumn("{task.fields[values]}")
         columns = name, BarColumn(), steps, TimeRemainingColumn(), values
         # Drawing takes time from the steps.
-        self._bar = Progress(*columns, console=self._console, refresh_per_second=2)
+        self._bar = Progress(
+            *columns, console=self._console, refresh_per_second=2, transient=later_steps > 0
+        )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the bar."""
@@ -39,7 +45,9 @@ class ProgressBar(Callback):
         self._start_time = time.perf_counter()
         self._start = self._pixel_steps(trainer.global_step)
         fields: dict[str, Any] = {"steps": _count(trainer), "values": self._values}
-        total = self._pixel_steps(trainer.max_steps)
+        steps = trainer.max_steps
+        pixels = self._pixel_steps(steps) - self._pixel_steps(steps - 1)  # of the last one
+        self._end = total = self._pixel_steps(steps) + self._later_steps * pixels
         self._task = self._bar.add_task(self._title, total=total, completed=self._start, **fields)
         if self._console.is_terminal:
             self._bar.start()
@@ -58,7 +66,7 @@ class ProgressBar(Callback):
         self._printed = now
         done = self._pixel_steps(trainer.global_step)
         rate = (now - self._start_time) / max(done - self._start, 1)
-        left = rate * (self._pixel_steps(trainer.max_steps) - done)
+        left = rate * (self._end - done)
         line = f"{self._title} {_count(trainer)}, {left:.0f} s left  {self._values}"
         print(line, file=sys.stderr, flush=True)
 

@@ -33,6 +33,14 @@ class RunLogger:
 
             run.log({name: wandb.Image(to_uint8(image), caption=f"step {step}"), "step": step})
 
+    def log_video(self, path: Path, step: int) -> None:
+        """Record an MP4 file; W&B takes no animated WebP."""
+        if self._opening and path.suffix == ".mp4":
+            run = self._opening.result()
+            import wandb
+
+            run.log({"clip": wandb.Video(str(path)), "step": step})
+
     def log_table(self, name: str, image: Tensor, values: Mapping[str, float]) -> None:
         """Record a table of one row, the final image and its numbers; W&B joins a group's."""
         if not self._opening:
