@@ -1,5 +1,6 @@
 """Clips: what they are read from and written to, and a run on one."""
 
+import shutil
 import sys
 from fractions import Fraction
 from itertools import pairwise
@@ -18,6 +19,8 @@ from src.core.errors import InputError
 from src.core.images import load_png, save_png
 from src.inputs import load_scene
 from src.inputs.clips import find_clip
+from src.metrics.evaluation import DepthEvaluator, measure_run_folder
+from src.metrics.run_pictures import ground_truth_depth
 from src.pipeline import clip as clips
 from src.runs.clip import write_clip
 from src.runs.reader import Run
@@ -401,3 +404,20 @@ def test_one_frame_of_a_video_is_a_picture(mp4: Path, tmp_path: Path) -> None:
     assert not (still / "frames").exists()
     content = (load_png(still / "inputs" / "content.png")[0].permute(1, 2, 0) * 255).numpy()
     np.testing.assert_allclose(content, video.frame(mp4, 3, "content"), atol=1)
+
+
+def test_evaluate_measures_the_first_frame_and_the_calm(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    values = measure_run_folder(folder, DepthEvaluator())
+    assert values["warped_difference"] == pytest.approx(
+        sum(Run(finished).frames["warped_difference"]) / 3
+    )
+    assert values["style_gram"] > 0
+
+
+def test_the_first_frames_depth_is_the_measured_one(folder: Path) -> None:
+    add_depth(folder, [f"frame_{k}_depth.png" for k in range(4)])
+    depth = {"source": "auto", "path": None, "kind": "depth", "scale": 1000}
+    found = ground_truth_depth({"content": str(folder), "depth": depth, "size": 48})
+    assert found is not None
+    assert found.unit == "m"

@@ -81,6 +81,7 @@ def numbers(folder: Path) -> dict:
 MASKS = {name for name in METRICS if name.startswith(("kept_", "leakage"))}
 DEPTH = {name for name in METRICS if name.startswith(("depth_", "sensor_", "content_sensor_"))}
 ALWAYS = {name for name in METRICS if not name.endswith(ANY_STYLE)} - MASKS - DEPTH
+ALWAYS -= {"warped_difference"}  # of a clip
 ABOUT = {"judge", "judge_name", "judge_weights", "judge_is_loss"}
 ABOUT |= {"sensor_unit", "backbone", "layers_in_loss", "version"}
 

@@ -43,7 +43,7 @@ def test_a_resumed_run_keeps_the_rows_before_its_start(tmp_path: Path) -> None:
     first = TermsLog(RunWriter(tmp_path / "a"))
     for step in (0, 10, 13):
         first.add(step, {"total": float(step), "content": 0.5})
-    second = TermsLog(RunWriter(tmp_path / "b"), tmp_path / "a/terms.csv", start=13)
+    second = TermsLog(RunWriter(tmp_path / "b"), tmp_path / "a", start=13)
     second.add(20, {"total": 20.0, "content": 0.5})
     steps = [row.split(",")[0] for row in (tmp_path / "b/terms.csv").read_text().split()[1:]]
     assert steps == ["0", "10", "20"]

@@ -144,7 +144,7 @@ def test_a_search_names_its_objectives_and_its_study() -> None:
         ),
         ("resume_sweep=conf", "resume_sweep: got 'conf', which is no sweep's folder"),
         ("resume_sweep=nowhere", "resume_sweep: got 'nowhere', which is no sweep's folder"),
-        ("content=conf", "content: got 'conf', a folder; expected one picture; every "),
+        ("content=conf", "content: got 'conf', without pictures; expected a folder of fr"),
     ],
 )
 def test_a_wrong_sweep_is_one_clear_line_and_no_job(
