@@ -135,7 +135,7 @@ def _pyramid_level(
         masks_of_terms = term_masks(config, depth, auto, guide)
         bands = style_bands(config, depth, masks, _far_over_near(scene))
         styles = {name: _style(config, band, scale, image) for name, band in bands.items()}
-        tile_size = _tile_size(config, image)
+        tile_size = choose_tile_size(config, image.shape[-2], image.shape[-1])
         inputs = Inputs(
             networks.backbone, image, styles, masks_of_terms, tile_size, lambda: networks.depth_net
         )
@@ -213,13 +213,12 @@ def _style(config: Config, band: Band, scale: float, content: Tensor) -> Style:
     size_key = "style_size" if settings.scale == 1 else f"styles.{name}.scale"
     if settings.octaves > 1:
         size_key = f"styles.{name}.octaves"
-    tile_size = _tile_size(config, image)
+    tile_size = choose_tile_size(config, image.shape[-2], image.shape[-1])
     return Style(image, settings.weight, mask, tile_size, size_key, region, name, band.share)
 
 
-def _tile_size(config: Config, image: Tensor) -> int:
+def choose_tile_size(config: Config, height: int, width: int) -> int:
     """The side of an image's tiles in pixels; its longer side where it goes in one piece."""
-    height, width = image.shape[-2:]
     fits = config.tile_size == "auto" and height * width <= MAX_UNTILED
     if config.tile_size is None or fits:
         return max(height, width)

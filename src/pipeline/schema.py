@@ -140,6 +140,7 @@ class Config:
     clamp: bool = False
     output: Output = field(default_factory=Output)
     trusted_modules: list[str] = field(default_factory=list)
+    forecast: bool = False
 
     @property
     def accelerator(self) -> str:

@@ -17,6 +17,7 @@ from src.inputs.exif import camera_exif
 from src.pipeline import resume
 from src.pipeline.build import Job, build
 from src.pipeline.config import CONF, format_error, plain_values
+from src.pipeline.forecast import announce
 from src.pipeline.networks import depth_network
 from src.pipeline.schema import Config, validate
 from src.pipeline.targets import TRUST
@@ -77,6 +78,7 @@ def _run(
         tracking.mode, writer.path, metadata, plain, tracking.project, tracking.entity
     ) as logger:
         checkpoint = resume.find(config.resume)
+        announce(config)
         job = build(config)
         give_back_freed_memory()  # pictures and targets were made of other blocks than steps are
         first_step = 0
