@@ -19,7 +19,9 @@ from src.pipeline.schema import Config
 # Fitted to the peaks and the times of whole runs (docs/performance.md).
 PROGRAM = 0.95e9  # bytes of libraries and weights
 KEPT = 1.0  # times what a pass keeps for its way back
-LARGEST = 5.5  # times the largest layer: gradients, and how blocks fall in the heap
+LARGEST = 3.9  # times the largest layer: gradients, and how blocks fall in the heap
+HEAP = 0.4  # times more of it with each of the first steps, which leave blocks of their own there
+HEAP_STEPS = 3
 WITHOUT_GRADIENT = 3.5  # times the largest layer, of a pass without a way back
 PICTURES = 14  # of the pastiche's size, beside the optimiser's memory
 VGG_HEAD = 400  # bytes per pixel of the depth head on the network's features
@@ -66,9 +68,10 @@ def memory(config: Config, backbone: Backbone, sizes: Sizes) -> float:
     kept, largest = pass_memory(backbone, layers)
     tile = max(_tile_areas(config, backbone, layers, sizes.content))
     painting = max(max(_tile_areas(config, backbone, layers, size)) for size in sizes.styles)
-    passes = max((KEPT * kept + LARGEST * largest) * tile, WITHOUT_GRADIENT * largest * painting)
-    masks = sum(style.mask is not None for style in config.styles.values()) / 3
     last = stages(config, backbone, sizes)[-1].steps
+    step = KEPT * kept + (LARGEST + HEAP * min(last, HEAP_STEPS)) * largest
+    passes = max(step * tile, WITHOUT_GRADIENT * largest * painting)
+    masks = sum(style.mask is not None for style in config.styles.values()) / 3
     count = PICTURES + masks + _optimizer_pictures(config, last)
     pictures = count * math.prod(sizes.content) + sum(math.prod(size) for size in sizes.styles)
     total = passes + COLOUR * pictures
