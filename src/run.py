@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.core.memory import release
 from src.pipeline import config as configuration
 from src.pipeline import sweep as sweeps
+from src.pipeline.forecast import forecast
 from src.pipeline.stylize import stylize
 from src.runs.summary import process_start
 
@@ -33,6 +34,9 @@ def _job(cfg: DictConfig) -> float | tuple[float, ...]:
     began = time.time() if later_job else process_start()
     configuration.check_trust(cfg, facts.overrides.task)
     try:
+        if cfg.get("forecast") is True:
+            print(forecast(configuration.resolve(cfg)), flush=True)
+            return math.nan
         with sweeps.run_lock(folder):
             return stylize(cfg, folder, began, overrides, sweep.name if sweep else None)
     except Exception as error:
@@ -59,6 +63,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             arguments, resumed = sweeps.prepare(sys.argv[1:])
             sys.argv[1:] = configuration.upgraded_arguments(arguments, Path(folder))
+            sys.argv[1:] += configuration.forecast_arguments(arguments, Path(folder))
             with sweeps.resumable_sweep(arguments, resumed) as sweep:
                 try:
                     _job()

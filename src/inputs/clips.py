@@ -32,6 +32,10 @@ class Clip:
     frames: Sequence[Frame]
     rate: Fraction  # frames per second
 
+    def later_steps(self, each: int) -> int:
+        """Steps of all frames after the first."""
+        return (len(self.frames) - 1) * each
+
 
 def find_clip(path: str, depth_path: str | None) -> Clip | None:
     """The clip that a content's path names; None where it is one picture.

@@ -148,7 +148,7 @@ def _pyramid_level(
                 name: style._replace(image=frame.styles.get(name, style.image))
                 for name, style in styles.items()
             }
-        tile_size = _tile_size(config, image)
+        tile_size = choose_tile_size(config, image.shape[-2], image.shape[-1])
         inputs = Inputs(
             networks.backbone,
             image,
@@ -232,13 +232,12 @@ def _style(config: Config, band: Band, scale: float, content: Tensor) -> Style:
     size_key = "style_size" if settings.scale == 1 else f"styles.{name}.scale"
     if settings.octaves > 1:
         size_key = f"styles.{name}.octaves"
-    tile_size = _tile_size(config, image)
+    tile_size = choose_tile_size(config, image.shape[-2], image.shape[-1])
     return Style(image, settings.weight, mask, tile_size, size_key, region, name, band.share)
 
 
-def _tile_size(config: Config, image: Tensor) -> int:
+def choose_tile_size(config: Config, height: int, width: int) -> int:
     """The side of an image's tiles in pixels; its longer side where it goes in one piece."""
-    height, width = image.shape[-2:]
     fits = config.tile_size == "auto" and height * width <= MAX_UNTILED
     if config.tile_size is None or fits:
         return max(height, width)

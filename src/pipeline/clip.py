@@ -75,8 +75,8 @@ def progress_bar(config: Config, clip: Clip | None, number: int = 0) -> Progress
     if clip is None:
         return ProgressBar(str(config.name))
     count = len(clip.frames)
-    later_steps = (count - number - 1) * config.clip.steps
-    return ProgressBar(f"{config.name} frame {number + 1}/{count}", later_steps)
+    left = clip.later_steps(config.clip.steps) - number * config.clip.steps
+    return ProgressBar(f"{config.name} frame {number + 1}/{count}", left)
 
 
 @dataclass

@@ -142,6 +142,27 @@ def upgraded_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
     return ["--config-path", str(folder), "--config-name", file.stem, *others]
 
 
+def forecast_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
+    """What a command line with forecast=true needs beside it, for a run that leaves no folder.
+
+    Args:
+        arguments: the command line.
+        folder: where Hydra makes the run's folder, gone when the process ends.
+
+    Raises:
+        InputError: it is a sweep.
+    """
+    values = [
+        a.partition("=")[2].lower() for a in arguments if a.lstrip("+").startswith("forecast=")
+    ]
+    if not values or values[-1] == "false":
+        return []
+    if {"-m", "--multirun"} & set(arguments):
+        raise InputError("forecast", f"{values[-1]} beside -m", "one run, without -m")
+    path = str(folder / "run").replace("'", "\\'")
+    return [f"hydra.run.dir='{path}'"]
+
+
 def _resumed_run(arguments: Iterable[str]) -> Path | None:
     """The folder of the run that `resume` goes on with by its own settings."""
     values = {key.lstrip("+"): value for key, _, value in (a.partition("=") for a in arguments)}

@@ -33,6 +33,7 @@ colors: style
 strength: 0.5
 refine_masks: false
 evaluate: false
+forecast: false
 loss:
   normalize_masks: true
   content: {_target_: src.objective.ContentTerm}

@@ -121,7 +121,7 @@ def style_bands(
     for style, mask in masks_of_styles.items():
         bands = _bands(config, style, depth, mask, far)
         for number, band in bands.items():
-            for painting, path, share in _paintings(config.styles[style].path, band.share):
+            for painting, path, share in paintings(config.styles[style].path, band.share):
                 name = "_".join([style, *filter(None, (number, painting))])
                 if name in found:
                     got = f"the name of a part of {found[name].style}, too"
@@ -149,7 +149,7 @@ def _bands(
     return bands
 
 
-def _paintings(paths: Paintings | None, share: float) -> list[tuple[str, Name | None, float]]:
+def paintings(paths: Paintings | None, share: float) -> list[tuple[str, Name | None, float]]:
     """The name of each, where there are several, its path, and its part of the share."""
     if paths is None or isinstance(paths, Name):
         return [("", paths, share)]

@@ -151,6 +151,7 @@ class Config:
     clip: Clip = field(default_factory=Clip)
     output: Output = field(default_factory=Output)
     trusted_modules: list[str] = field(default_factory=list)
+    forecast: bool = False
 
     @property
     def accelerator(self) -> str:

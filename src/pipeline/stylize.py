@@ -18,6 +18,7 @@ from src.pipeline.build import Job, build
 from src.pipeline.clip import ClipStylizer, frame_config, open_clip, progress_bar
 from src.pipeline.config import CONF, format_error, plain_values
 from src.pipeline.fit import fit
+from src.pipeline.forecast import announce
 from src.pipeline.networks import depth_network
 from src.pipeline.schema import Config, validate
 from src.pipeline.targets import TRUST
@@ -80,6 +81,8 @@ def _run(
         checkpoint = resume.find(config.resume)
         clip = open_clip(config)
         first_config = config if clip is None else frame_config(config, clip, 0)
+        later_steps = 0 if clip is None else clip.later_steps(config.clip.steps)
+        announce(first_config, later_steps)
         job = build(first_config)
         give_back_freed_memory()  # pictures and targets were made of other blocks than steps are
         first_step = 0

@@ -25,6 +25,7 @@ NON_RESULT_KEYS = (
     "output",
     "resume",
     "optimized_metric",
+    "forecast",
 )
 
 
