@@ -45,8 +45,9 @@ lock: ## requirements.lock from pyproject.toml: exact versions with hashes, for 
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --all-extras \
 		--no-header --no-emit-index-url pyproject.toml -o requirements.lock
 
-sync: ## upload to W&B what was tracked offline
-	@find outputs -type d -name 'offline-run-*' -exec .venv/bin/wandb sync {} +
+sync: FOLDER ?= outputs
+sync: ## upload to W&B what was tracked offline in outputs/, or in FOLDER=...
+	@find $(FOLDER) -type d -name 'offline-run-*' -exec .venv/bin/wandb sync {} +
 
 clean: ## caches and the environment; never outputs/
 	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache

@@ -2,9 +2,11 @@
 
 import math
 import os
+import shutil
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from src.core.errors import InputError
 from src.core.memory import release
 from src.pipeline import config as configuration
 from src.pipeline import sweep as sweeps
@@ -34,6 +37,8 @@ def _job(cfg: DictConfig) -> float | tuple[float, ...]:
     began = time.time() if later_job else process_start()
     configuration.check_trust(cfg, facts.overrides.task)
     try:
+        if sweep is None and not any(x.startswith("hydra.run.dir=") for x in facts.overrides.hydra):
+            _check_settings(cfg, folder)
         if cfg.get("forecast") is True:
             print(forecast(configuration.resolve(cfg)), flush=True)
             return math.nan
@@ -47,6 +52,18 @@ def _job(cfg: DictConfig) -> float | tuple[float, ...]:
     finally:
         if sweep is not None:
             release()
+
+
+def _check_settings(cfg: DictConfig, folder: Path) -> None:
+    """Refuse a mistyped setting, and leave no folder of a run that never began."""
+    try:
+        configuration.resolve(cfg)
+    except InputError:
+        if [path.name for path in folder.iterdir()] == [".hydra"]:
+            shutil.rmtree(folder)
+            with suppress(OSError):  # where there is another run
+                folder.parent.rmdir()
+        raise
 
 
 def _fail(reason: str) -> NoReturn:

@@ -24,7 +24,7 @@ from src.metrics.run_pictures import ground_truth_depth
 from src.pipeline import clip as clips
 from src.runs.clip import write_clip
 from src.runs.reader import Run
-from tests.running import run, summary
+from tests.running import TINY_DEPTH, run, summary
 
 SHIFT = 2  # px to the left per frame
 OPTIONS = ("size=48", "clip.steps=2", "steps=3")
@@ -272,7 +272,7 @@ def test_the_first_frame_is_a_run_of_its_own(finished: Path, tmp_path: Path) -> 
 
 def test_frames_move_as_the_clip_does(tmp_path: Path) -> None:
     content = write_frames(tmp_path / "frames")
-    options = ("+experiment=naive", "size=48", "steps=20", "clip.steps=6")
+    options = ("+experiment=naive", "size=48", "steps=12", "clip.steps=4")
     alone = [
         load_png(
             run(tmp_path / f"{k}", *options, f"content={content}/frame_{k}.png") / "pastiche.png"
@@ -365,6 +365,7 @@ def test_resumed_after_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     folder = write_frames(tmp_path / "frames", 1)
     write_frames(folder, 3, seed=1, first=1)
     options = (*RUN, "+mask@styles.main.mask=sigmoid", "colors=match", f"content={folder}")
+    options += ("refine_masks=false", "clip.steps=1", "steps=2", *TINY_DEPTH)
     whole = run(tmp_path / "whole", *options)
     monkeypatch.setattr(clips, "build", Stopped(2, KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):

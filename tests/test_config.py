@@ -35,6 +35,7 @@ from src.pipeline.schema import Config, Pyramid
 from src.runs import identity
 from src.runs.identity import config_hash, run_metadata
 from tests import monodepth2_files
+from tests.conftest import Command
 from tests.running import SMALL, TINY_DEPTH, Intruder, TinyDepthNet, compose
 
 GROUPS = ("distance", "loss", "mask", "depth_net", "optimizer", "trainer", "tracking", "styles")
@@ -843,3 +844,17 @@ def test_a_mask_of_nearly_nothing_or_nearly_all_is_said(caplog: pytest.LogCaptur
     caplog.clear()
     job("+experiment=masked_style", "mask=uniform")
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("typo", ["sise=3", "steps=none", "loss.tv.wieght=1", "size=-3"])
+def test_a_typo_leaves_no_folder(typo: str, command: Command, tmp_path: Path) -> None:
+    ran = command("+experiment=masked_style", typo, f"output_dir={tmp_path / 'out'}")
+    assert ran.code == 1
+    assert ran.err.startswith("error: ")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_of_a_folder_that_was_named_the_reason_stays(command: Command, tmp_path: Path) -> None:
+    ran = command("+experiment=masked_style", "steps=none", f"hydra.run.dir={tmp_path / 'mine'}")
+    assert ran.code == 1
+    assert (tmp_path / "mine" / "FAILED").read_text().startswith("steps: got 'none'")

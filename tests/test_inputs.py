@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import spearmanr
+from torch import Tensor
 
-from src.inputs import Scene, load_scene, load_style, samples
+from src.inputs import Scene, load_scene, load_style, plausibility, samples
 from src.inputs.__main__ import main
 from src.inputs.folders import find_rgbd_pairs, pictures_in
 from tests import phone_files as phone
@@ -304,6 +307,49 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for name in ("motorcycle", *samples.paintings(), *samples.CLASSICS):
         assert name in said
+
+
+def measured(depth: Tensor, span: tuple[float, float] = (1.0, 4.0)) -> Scene:
+    image = load_scene("motorcycle", size=160, need_depth=False).image
+    return Scene(image, depth, depth > -1, None, "x", "'d.png' (16 bit)", span, "m")
+
+
+def test_swapped_depth_is_said(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    depth = load_scene("motorcycle", size=160).depth
+    assert depth is not None
+    plausibility.announce_depth(measured(depth), "auto")
+    assert capsys.readouterr().err == "depth of 'd.png' (16 bit): 1 to 4 m, 100% measured\n"
+    assert not caplog.records
+    plausibility.announce_depth(measured(1 - depth), "auto")
+    assert "near and far look swapped; try depth.kind=disparity" in caplog.text
+    plausibility.announce_depth(measured(1 - depth), "disparity")
+    assert "try depth.kind=depth" in caplog.text
+
+
+@pytest.mark.parametrize("span", [(0.001, 0.004), (1000.0, 4000.0)])
+def test_depth_of_another_unit_is_said(
+    span: tuple[float, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    depth = load_scene("motorcycle", size=160).depth
+    assert depth is not None
+    plausibility.announce_depth(measured(depth, span), "auto")
+    assert f"the farthest point is at {span[1]:.3g} m; is it right?" in caplog.text
+
+
+def test_estimates_are_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    scene = measured(torch.rand(1, 1, 8, 8))
+    plausibility.announce_depth(replace(scene, is_estimated=True), "auto")
+    assert capsys.readouterr().err == ""
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    one, other = torch.rand(2, 1, 1, 48, 64)
+    found = plausibility.rank_correlation(one, other)
+    blocks = [x[0, 0].reshape(24, 2, 32, 2).mean((1, 3)).flatten() for x in (one, other)]
+    assert found == pytest.approx(float(spearmanr(*blocks).statistic), abs=1e-6)
+    assert plausibility.rank_correlation(one, 1 - one) == pytest.approx(-1)
 
 
 def test_preview(photo: Path, depth: Path, tmp_path: Path) -> None:

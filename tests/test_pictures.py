@@ -10,7 +10,8 @@ import torch
 from PIL import Image, ImageCms
 from PIL.ExifTags import Base
 
-from src.inputs import load_style, pictures
+from src.core.errors import InputError
+from src.inputs import load_scene, load_style, pictures
 from tests.phone_files import refused
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 128, 0), (0, 0, 255)
@@ -334,3 +335,26 @@ def test_a_painting_that_is_much_enlarged_is_said(
     assert not caplog.records
     load_style(path, size=80)
     assert "20 x 16 pixels, enlarged to 80 x 64, have no strokes left" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["u1", "f4"])
+def test_a_photo_as_an_array(kind: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    np.save(tmp_path / "photo.npy", pixels if kind == "u1" else pixels.astype("f4") / 255)
+    scene = load_scene(tmp_path / "photo.npy", need_depth=False)
+    np.testing.assert_allclose(scene.image[0].permute(1, 2, 0), pixels / np.float32(255), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((12, 16)), r"an array of shape \(12, 16\), not height x width x 3"),
+        (np.full((12, 16, 3), 255.0), "float64 values, not 8-bit ones or those from 0 to 1"),
+        (np.zeros((12, 16, 3), "u2"), "uint16 values, not 8-bit"),
+        (np.array([{}]), "Python objects"),
+    ],
+)
+def test_other_arrays_are_no_photos(array: np.ndarray, message: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "photo.npy", array)
+    with pytest.raises(InputError, match=rf"content: got '.*photo.npy', .*{message}"):
+        load_scene(tmp_path / "photo.npy", need_depth=False)

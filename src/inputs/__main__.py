@@ -9,7 +9,7 @@ from torch import Tensor
 from src import depth_nets
 from src.core.errors import InputError, did_you_mean
 from src.core.files import replace_whole
-from src.inputs import load_scene, preview, samples
+from src.inputs import load_scene, plausibility, preview, samples
 from src.runs.result import read_settings
 
 KEYS: dict[str, type] = {"content_index": int, "size": int, "short_side": int, "out": Path}
@@ -82,6 +82,8 @@ def _preview(picture: str, options: dict[str, Any]) -> None:
         options["size"] = 512
     scene = load_scene(picture, **options, estimate=_estimate)
     print(f"depth: {scene.depth_from}")
+    if "depth_path" in options:
+        plausibility.announce_depth(scene, options.get("depth_kind", "auto"))
     path = out or Path(f"outputs/preview_{scene.name}.png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

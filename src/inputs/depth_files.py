@@ -19,6 +19,7 @@ from src.core.files import check_decoded_size
 from src.core.images import open_picture
 from src.inputs.depth_maps import BEYOND, Kind, RawDepth
 from src.inputs.pictures import (
+    NUMPY,
     apply_orientation,
     as_input_error,
     first_bytes,
@@ -171,7 +172,7 @@ def _decode(path: Path) -> tuple[np.ndarray, Kind | None]:
     if head.startswith(b"PK"):
         numbers, kind = _npz(path)
         return plain_numbers(numbers), kind
-    if head.startswith(b"\x93NUMPY"):
+    if head.startswith(NUMPY):
         return plain_numbers(np.load(path, mmap_mode="r", allow_pickle=False)), None
     if re.match(rb"P[fF]\s", head):
         return plain_numbers(_pfm(path)), None

@@ -23,6 +23,7 @@ from src.core.files import check_decoded_size
 log = logging.getLogger(__name__)
 
 EXPECTED = "a still picture: PNG, JPEG, TIFF, WebP, HEIC, AVIF, BMP or GIF"
+NUMPY = b"\x93NUMPY"  # begins an array's file, which is read, but not looked for in folders
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".heic", ".heif", ".avif"}
 SUFFIXES |= {".bmp", ".gif", ".ppm"}
 # Several frames in these are no animation but previews, pages or a depth map.
@@ -44,6 +45,9 @@ def read(
     path: Path, *, key: str, size: int | None = None, short_side: int | None = None
 ) -> Picture:
     """Read a picture file, at a size (see `images.fit`); an InputError with `key` if it is none."""
+    with as_input_error(path, key, EXPECTED):
+        if first_bytes(path).startswith(NUMPY):
+            return from_pixels(_numpy_pixels(path), size=size, short_side=short_side)
     with as_input_error(path, key, EXPECTED), open_still(path, key) as im:
         stored = (im.height, im.width)
         target = images.fit(*stored, size=size, short_side=short_side)
@@ -58,10 +62,23 @@ def read(
 def from_pixels(
     pixels: np.ndarray, *, size: int | None = None, short_side: int | None = None
 ) -> Picture:
-    """A picture from upright (H, W, 3) uint8 sRGB pixels, at a size."""
+    """A picture from upright (H, W, 3) sRGB pixels, uint8 or in [0, 1], at a size."""
     height, width = pixels.shape[:2]
     target = images.fit(height, width, size=size, short_side=short_side)
-    return Picture(*_to_tensors(pixels.astype(np.float32) / 255, *target), (height, width), 1)
+    values = pixels.astype(np.float32) / (255 if pixels.dtype == np.uint8 else 1)
+    return Picture(*_to_tensors(values, *target), (height, width), 1)
+
+
+def _numpy_pixels(path: Path) -> np.ndarray:
+    pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    check_decoded_size(4 * pixels.size)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape[:2]) < SMALLEST:
+        raise ValueError(f"an array of shape {pixels.shape}, not height x width x 3")
+    if pixels.dtype.kind == "f" and pixels.min() >= 0 and pixels.max() <= 1:
+        return np.array(pixels)
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"{pixels.dtype} values, not 8-bit ones or those from 0 to 1")
+    return np.array(pixels)
 
 
 def _to_tensors(pixels: np.ndarray, height: int, width: int) -> tuple[Tensor, Tensor | None]:

@@ -13,6 +13,7 @@ from src.core.files import write_json, write_text
 from src.core.lightning import quiet, seed_everything
 from src.core.memory import give_back_freed_memory, keep_freed_memory
 from src.inputs.exif import camera_exif
+from src.inputs.plausibility import announce_depth
 from src.pipeline import resume
 from src.pipeline.build import Job, build
 from src.pipeline.clip import ClipStylizer, frame_config, open_clip, progress_bar
@@ -84,6 +85,8 @@ def _run(
         later_steps = 0 if clip is None else clip.later_steps(config.clip.steps)
         announce(first_config, later_steps)
         job = build(first_config)
+        if first_config.depth.path is not None:
+            announce_depth(job.scene, first_config.depth.kind)
         give_back_freed_memory()  # pictures and targets were made of other blocks than steps are
         first_step = 0
         if checkpoint is not None:
