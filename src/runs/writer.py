@@ -14,7 +14,7 @@ from src.runs.result import save_result
 
 
 class RunWriter:
-    """A run's folder (see the README's table of files), created if it is missing."""
+    """A run's folder (see docs/runs.md), created if it is missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
