@@ -41,7 +41,8 @@ def test_the_workspace_has_every_panel() -> None:
     assert pictures["mediaKeys"] == ["pastiche"]
     assert pictures["gridSettings"] == {"xAxis": "step", "yAxis": "run"}
     curves = [panel["config"] for panel in panels["Curves"]]
-    terms = ["total", "content", "style", "structure", "tv", "depth", "depth_gradient"]
+    terms = ["total", "content", "style", "structure", "temporal", "tv", "depth"]
+    terms.append("depth_gradient")
     assert [curve["metrics"] for curve in curves] == [[term] for term in terms]
     assert {(curve["xAxis"], curve["yLogScale"]) for curve in curves} == {("step", True)}
     coordinates, *importance = panels["What matters"]

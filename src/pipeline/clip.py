@@ -224,7 +224,10 @@ class ClipStylizer:
             "warped_difference": motion.warped_difference(pastiche, state.pastiche, flow, visible),
             "visible": float(visible.mean()),
         }
-        self._logger.log_image("frame", self._save(number, job), self._config.steps + number)
+        step = self._config.steps + number
+        self._logger.log_image("frame", self._save(number, job), step)
+        frame_only = ("temporal", "warped_difference", "visible")  # the rest are the first frame's
+        self._logger.log({"step": step, **{name: values[name] for name in frame_only}})
         state = State(number, pastiche, job.scene.depth, state.steps, shot)
         table.add(number, values)
         state.write(self._writer.path / CLIP_CHECKPOINT)
