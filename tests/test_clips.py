@@ -22,9 +22,10 @@ from src.inputs.clips import find_clip
 from src.metrics.evaluation import DepthEvaluator, measure_run_folder
 from src.metrics.run_pictures import ground_truth_depth
 from src.pipeline import clip as clips
+from src.pipeline.config import resolve
 from src.runs.clip import write_clip
 from src.runs.reader import Run
-from tests.running import TINY_DEPTH, run, summary
+from tests.running import TINY_DEPTH, compose, run, summary
 
 SHIFT = 2  # px to the left per frame
 OPTIONS = ("size=48", "clip.steps=2", "steps=3")
@@ -177,6 +178,14 @@ def test_depth_files_beside_the_frames(folder: Path) -> None:
     assert [str(x.depth_path) for x in found.frames] == [
         str(folder / f"frame_{k}_depth.png") for k in range(4)
     ]
+
+
+def test_an_estimate_leaves_the_files_beside_the_frames(folder: Path) -> None:
+    add_depth(folder, [f"frame_{k}_depth.png" for k in range(4)])
+    found = find_clip(str(folder), None, "estimate")
+    assert found is not None
+    assert len(found.frames) == 4
+    assert {x.depth_path for x in found.frames} == {None}
 
 
 def test_depth_of_some_frames_is_left_out_with_a_word(
@@ -422,3 +431,8 @@ def test_the_first_frames_depth_is_the_measured_one(folder: Path) -> None:
     found = ground_truth_depth({"content": str(folder), "depth": depth, "size": 48})
     assert found is not None
     assert found.unit == "m"
+
+
+def test_a_search_cannot_minimise_what_only_later_frames_have() -> None:
+    with pytest.raises(InputError, match="optimized_metric: got 'temporal', a term that this run"):
+        resolve(compose("+experiment=naive", "optimized_metric=[temporal]"))

@@ -37,13 +37,14 @@ class Clip:
         return (len(self.frames) - 1) * each
 
 
-def find_clip(path: str, depth_path: str | None) -> Clip | None:
+def find_clip(path: str, depth_path: str | None, depth_source: str = "auto") -> Clip | None:
     """The clip that a content's path names; None where it is one picture.
 
     Args:
         path: a video file, or a folder of frames, each perhaps with its depth file beside it (as
             `find_rgbd_pairs` finds them).
         depth_path: a folder of depth files, one per frame, of the same names or in the same order.
+        depth_source: as of `load_scene`; files beside the frames are for `auto` and `file`.
 
     Raises:
         InputError: a folder without pictures, a file that is no video, or not one depth file per
@@ -51,7 +52,8 @@ def find_clip(path: str, depth_path: str | None) -> Clip | None:
     """
     file = Path(path).expanduser()
     if file.is_dir():
-        frames, rate = _frames_of_folder(file, use_depth=depth_path is None), FOLDER_RATE
+        use_depth = depth_path is None and depth_source in ("auto", "file")
+        frames, rate = _frames_of_folder(file, use_depth), FOLDER_RATE
     elif file.is_file() and file.suffix.lower() in video.FORMATS:
         count, rate = video.info(file, "content")
         frames = [Frame(file, index, None) for index in range(count)]

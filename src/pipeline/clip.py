@@ -43,7 +43,7 @@ def open_clip(config: Config) -> Clip | None:
     """
     if config.content_index is not None:
         return None
-    clip = find_clip(str(config.content), config.depth.path)
+    clip = find_clip(str(config.content), config.depth.path, config.depth.source)
     if clip is None:
         return None
     motion.check_library("content")

@@ -207,6 +207,7 @@ def _check_pyramid(config: Config) -> None:
 
 def _check_optimized_metric(config: Config) -> None:
     terms = [name for name, term in config.loss.terms.items() if term.get("weight") is not None]
+    terms = [name for name in terms if name != "temporal"]  # of a clip's later frames alone
     known = ["total", *terms, *(f"style_{name}" for name in config.styles)]
     if config.optimized_metric == []:
         raise InputError("optimized_metric", "[]", "a list of at least one, in square brackets")
