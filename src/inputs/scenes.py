@@ -138,7 +138,7 @@ def _read_content(
         expected = "one picture of it"
         raise InputError("content", f"'{path}', a folder", expected)
     if not file.exists():
-        expected = f"{pictures.EXPECTED}, or an NYU Depth v2 .mat"
+        expected = f"{pictures.EXPECTED}, a video, an NYU Depth v2 .mat"
         raise _unknown_name("content", path, samples.PHOTOS, expected)
     if is_video:
         pixels = video.frame(file, index or 0, "content")
