@@ -339,6 +339,27 @@ def test_a_resumed_run_is_the_same_bit_for_bit(
     assert Run(resumed).terms == Run(finished).terms
 
 
+def test_a_frame_that_is_a_link_is_not_taken_over(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    secret = tmp_path / "secret.png"
+    (folder / "frames" / "000001.png").rename(secret)
+    (folder / "frames" / "000001.png").symlink_to(secret)
+    secret.write_bytes(b"secret")
+    content = f"content={finished.parent / 'frames'}"
+    again = run(tmp_path / "again", *RUN, content, f"resume={folder}")
+    assert result(again) == result(finished)
+
+
+def test_a_frame_that_cannot_be_read_costs_no_other(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished.parent / "frames", tmp_path / "frames"))
+    broken = folder / "frame_2.png"
+    broken.write_bytes(broken.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"content: got '.*frame_2.png', which cannot be read"):
+        run(tmp_path / "run", *RUN, f"content={folder}")
+    assert Run(tmp_path / "run").status == "failed"
+    assert len(list(video.frames(tmp_path / "run" / "pastiche.mp4", "content"))) == 2
+
+
 def test_of_another_first_frame_no_frame_is_taken_over(finished: Path, tmp_path: Path) -> None:
     content = f"content={finished.parent / 'frames'}"
     more = run(tmp_path / "more", *RUN, content, f"resume={finished}", "steps=4")

@@ -39,6 +39,14 @@ def test_terms_are_written_as_they_come(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_that_was_opened_and_not_written_is_none(tmp_path: Path) -> None:
+    RunWriter(tmp_path / "a")
+    (tmp_path / "a" / "frames.csv").touch()
+    table = TermsLog(RunWriter(tmp_path / "b"), tmp_path / "a", 1, "frames.csv")
+    table.add(1, {"total": 1.0})
+    assert (tmp_path / "b" / "frames.csv").read_text() == "frame,total\n1,1.0\n"
+
+
 def test_a_resumed_run_keeps_the_rows_before_its_start(tmp_path: Path) -> None:
     first = TermsLog(RunWriter(tmp_path / "a"))
     for step in (0, 10, 13):

@@ -171,10 +171,11 @@ class ClipStylizer:
         return write_clip(files, self._writer.path, self._clip.rate, self._config.clip.format)
 
     def _copy(self, earlier: Path | None, last: int) -> bool:
-        """Take over an earlier run's frames up to one; False where any is missing."""
+        """Take over an earlier run's frames up to one; False where any is missing, or a link."""
         assert earlier is not None
         sources = [earlier / FRAMES / self._file(number).name for number in range(1, last + 1)]
-        if last >= len(self._clip.frames) or not all(map(Path.is_file, sources)):
+        links = any(path.is_symlink() for path in (earlier / FRAMES, *sources))
+        if last >= len(self._clip.frames) or links or not all(map(Path.is_file, sources)):
             return False
         for source in sources:
             with replace_whole(self._folder / source.name) as part:

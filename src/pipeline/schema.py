@@ -87,7 +87,7 @@ class Clip:
 
     steps: Count = 30
     count: Count | None = None
-    rate: Annotated[float, Range(0, exclusive=True)] | None = None
+    rate: Annotated[float, Range(0.1, high=1000)] | None = None
     format: Literal["mp4", "webp"] = "mp4"
 
 

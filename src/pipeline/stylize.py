@@ -120,9 +120,11 @@ def _run(
         frames: dict[str, Any] = {}
         if clip is not None and not interrupted:
             later = ClipStylizer(config, clip, job, writer, logger)
-            frames["frames"] = later.run(earlier)
+            try:
+                frames["frames"] = later.run(earlier)
+            finally:  # also of a clip with a frame that cannot be read
+                file = later.write()
             interrupted = later.interrupted
-            file = later.write()
             logger.log_video(file, trainer.global_step + later.done)
         if config.evaluate:
             logger.summary(_evaluated(writer.path))

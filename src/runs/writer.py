@@ -49,12 +49,11 @@ class TermsLog:
     ) -> None:
         self._path, self._index = folder.path / name, "step" if name == TERMS else "frame"
         self._rows: list[dict[str, str]] = []
-        if earlier is not None and (earlier / name).is_file():
+        file = None if earlier is None else earlier / name
+        if earlier is not None and file and file.is_file() and file.stat().st_size:
             columns = Run(earlier).terms if name == TERMS else Run(earlier).frames
             if self._index not in columns:
-                raise InputError(
-                    "resume", f"'{earlier / name}', which is broken", f"a run's {name}"
-                )
+                raise InputError("resume", f"'{file}', which is broken", f"a run's {name}")
             for row in zip(*columns.values(), strict=True):
                 values = dict(zip(columns, row, strict=True))
                 if 0 <= values[self._index] < start:
