@@ -339,6 +339,15 @@ def test_a_resumed_run_is_the_same_bit_for_bit(
     assert Run(resumed).terms == Run(finished).terms
 
 
+def test_a_broken_state_is_what_is_said(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    (folder / "frames" / "last.ckpt").write_bytes(b"broken")
+    content = f"content={finished.parent / 'frames'}"
+    with pytest.raises(InputError, match="which is not a clip's checkpoint"):
+        run(tmp_path / "again", *RUN, content, f"resume={folder}")
+    assert Run(tmp_path / "again").reason.startswith("resume: got")
+
+
 def test_a_frame_that_is_a_link_is_not_taken_over(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     secret = tmp_path / "secret.png"

@@ -123,7 +123,8 @@ def _run(
             try:
                 frames["frames"] = later.run(earlier)
             finally:  # also of a clip with a frame that cannot be read
-                file = later.write()
+                if later.done:
+                    file = later.write()
             interrupted = later.interrupted
             logger.log_video(file, trainer.global_step + later.done)
         if config.evaluate:
