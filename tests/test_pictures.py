@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageCms
 from PIL.ExifTags import Base
 
+from src.core import images
 from src.core.errors import InputError
 from src.inputs import load_scene, load_style, pictures
 from tests.phone_files import refused
@@ -102,6 +103,13 @@ def test_a_large_jpeg_is_shrunk_in_place(tmp_path: Path) -> None:
     assert found.file_size == (1501, 1999)
     expected = (np.arange(100) + 0.5) / 100
     assert np.abs(found.image[0, 0, 40].numpy() - expected).max() < 0.01
+
+
+def test_a_jpeg_at_its_own_size_is_not_resampled(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    path = save(noise, tmp_path / "a.jpg", quality=95, subsampling=0)
+    with Image.open(path) as stored:
+        assert np.array_equal(images.to_uint8(read(path).image), np.asarray(stored))
 
 
 def test_grey_and_bilevel(tmp_path: Path) -> None:

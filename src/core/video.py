@@ -19,7 +19,7 @@ FORMATS |= {".avi": "avi"}
 LONGEST = 10**6  # frames
 CODECS = {  # with a quality at which the eye sees no loss
     "mp4": ("libx264", "yuv420p", {"crf": "16", "preset": "slow"}),
-    "webp": ("libwebp_anim", "bgra", {"quality": "85"}),
+    "webp": ("libwebp", "bgra", {"quality": "85"}),
 }
 BT709, LIMITED = 1, 1  # ITU-T H.273's numbers
 
@@ -132,31 +132,56 @@ def _unreadable(path: Path, key: str, error: Exception) -> InputError:
     return InputError(key, got, "a clip: MP4, MOV, MKV, WebM or AVI")
 
 
-def write(images: Iterable[np.ndarray], path: Path, kind: str, rate: Fraction) -> None:
+def write(
+    images: Iterable[np.ndarray],
+    path: Path,
+    kind: str,
+    rate: Fraction,
+    key: str = "clip.format",
+    exact_start: bool = False,
+) -> None:
     """Write (H, W, 3) uint8 frames of one size as `mp4` (H.264) or animated `webp`, endless.
 
+    Without PyAV an InputError with `key`. With `exact_start` the first frame of a WebP is lossless.
+
     H.264 is what every player and browser knows. It has colours at half the resolution, and so an
-    even number of rows and columns: of an odd number the last is left out.
+    even number of rows and columns: of an odd number the last is left out there.
     """
-    av = library("clip.format")
+    av = library(key)
+    multiple = 2 if kind == "mp4" else 1
     codec, pixel_format, options = CODECS[kind]
     endless = {"loop": "0"} if kind == "webp" else {}
     with closing(av.open(str(path), "w", format=kind, options=endless)) as container:
         stream = None
-        for pixels in images:
-            height, width = (side - side % 2 for side in pixels.shape[:2])
+        for number, pixels in enumerate(images):
+            height, width = (side - side % multiple for side in pixels.shape[:2])
             if stream is None:
                 stream = container.add_stream(codec, rate=rate, options=options)
                 stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
                 if kind == "mp4":
                     _tag(stream.codec_context)
-            even = np.ascontiguousarray(pixels[:height, :width])
-            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+            whole = np.ascontiguousarray(pixels[:height, :width])
+            frame = av.VideoFrame.from_ndarray(whole, format="rgb24")
             if kind == "mp4":
                 frame = frame.reformat(format=pixel_format, dst_colorspace=BT709)
-            container.mux(stream.encode(frame))
+            frame.pts, frame.time_base = number, 1 / rate
+            if exact_start and kind == "webp" and number == 0:
+                container.mux(_lossless(av, frame, stream))
+            else:
+                container.mux(stream.encode(frame))
         if stream is not None:
             container.mux(stream.encode(None))
+
+
+def _lossless(av: ModuleType, frame: Any, stream: Any) -> list[Any]:
+    """A frame's packets for a WebP's stream, by an encoder of its own."""
+    encoder = av.CodecContext.create("libwebp", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "bgra"
+    encoder.time_base, encoder.options = frame.time_base, {"lossless": "1"}
+    packets = encoder.encode(frame.reformat(format="bgra")) + encoder.encode(None)
+    for packet in packets:
+        packet.stream = stream
+    return list(packets)
 
 
 def _tag(encoder: Any) -> None:

@@ -173,8 +173,9 @@ def _pixels(im: ImageFile, path: Path, target: tuple[int, int]) -> np.ndarray:
         plain = im.convert("RGBA")
     elif im.mode not in ("L", "RGB", "CMYK"):
         plain = im.convert("L" if im.mode == "1" else "RGB")
-    if drafted or max(plain.size) > max(double):
-        box = drafted[1] if drafted else None  # a draft's last row and column may be partial
+    box = drafted[1] if drafted else (0, 0, *plain.size)
+    # A draft's last row and column may be partial; a draft of the file's own size is none.
+    if box[2:] != plain.size or max(plain.size) > max(double):
         plain = plain.resize(double, Image.Resampling.BILINEAR, box=box, reducing_gap=2)
     return np.asarray(_to_srgb(plain, profile, path)).astype(np.float32) / 255
 

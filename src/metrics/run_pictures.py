@@ -3,18 +3,17 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from src.core.errors import InputError
-from src.core.images import load_png
 from src.inputs import load_scene
 from src.inputs.clips import find_clip
 from src.metrics.measurer import GroundTruthDepth, Pictures
 from src.runs.identity import DEFAULT_SIZE, NON_RESULT_KEYS
 from src.runs.reader import Run, flatten
+from src.runs.result import read_picture
 
 
 def pictures_of(run: Run, ground_truth: GroundTruthDepth | None = None) -> Pictures:
@@ -24,14 +23,14 @@ def pictures_of(run: Run, ground_truth: GroundTruthDepth | None = None) -> Pictu
         InputError: one cannot be read, or has another size than the pastiche.
     """
     assert run.pastiche is not None
-    pastiche = _read_picture(run.pastiche)
+    pastiche = read_picture(run.pastiche)
     height, width = pastiche.shape[-2:]
     images = {}
     for name, file in run.inputs.items():
         if name.startswith("style_") or name.startswith("region_"):
-            images[name] = _read_picture(file)
+            images[name] = read_picture(file)
         elif name in ("content", "depth") or name.startswith("mask_"):
-            images[name] = image = _read_picture(file)
+            images[name] = image = read_picture(file)
             if image.shape[-2:] != (height, width):
                 got = f"{image.shape[-1]} x {image.shape[-2]} pixels"
                 raise InputError(f"inputs/{name}.png", got, f"{width} x {height}, as the pastiche")
@@ -56,16 +55,6 @@ def _is_one_painting(config: Mapping[str, Any]) -> bool:
     styles = config.get("styles")
     paths = [style.get("path") for style in styles.values()] if isinstance(styles, Mapping) else []
     return len(paths) == 1 and isinstance(paths[0], str | int | float)
-
-
-def _read_picture(file: Path) -> Tensor:
-    """A picture that a run wrote, (1, 3 or 1, H, W) in [0, 1]; InputError where it is broken."""
-    try:
-        image = load_png(file)
-    except Exception as error:  # Pillow has many ways of saying that a PNG is broken
-        got = "a file that cannot be read"
-        raise InputError(str(file), got, "a picture that a run wrote") from error
-    return image[:, :3] if image.shape[1] >= 3 else image[:, :1]
 
 
 def ground_truth_depth(config: Mapping[str, Any]) -> GroundTruthDepth | None:
@@ -123,4 +112,4 @@ def naive_partner(run: Run, naive: Mapping[str, Run]) -> Tensor | None:
     partner = naive.get(_without_masks(run.config))
     if partner is None or partner.path == run.path or partner.pastiche is None:
         return None
-    return _read_picture(partner.pastiche)
+    return read_picture(partner.pastiche)

@@ -143,6 +143,9 @@ def _pyramid_level(
         masks_of_terms = term_masks(config, depth, auto, guide)
         bands = style_bands(config, depth, masks, _far_over_near(scene))
         styles = {name: _style(config, band, scale, image) for name, band in bands.items()}
+        if frame is not None and frame.content_mask is not None:
+            mask = masks_of_terms.get("content", 1)
+            masks_of_terms["content"] = mask * frame.content_mask
         if frame is not None:  # or colors=match would follow every frame's colours
             styles = {
                 name: style._replace(image=frame.styles.get(name, style.image))

@@ -106,6 +106,20 @@ def resolve(cfg: DictConfig) -> Config:
     return validate(plain_values(cfg))
 
 
+def run_config(folder: Path) -> Config:
+    """The configuration of a finished run by its folder.
+
+    Raises:
+        InputError: there is none, or one that a file may not have.
+    """
+    config = _load_config(folder / "config.yaml")
+    config.tracking.entity = None
+    _check_repeated(config, ())
+    upgraded = legacy.upgrade(config)
+    upgraded.pop("hydra", None)
+    return resolve(upgraded)
+
+
 def upgraded_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
     """The command line with the run's folder of --config-path replaced by a copy for Hydra.
 

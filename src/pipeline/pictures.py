@@ -18,12 +18,13 @@ from src.runs.identity import DEFAULT_SIZE
 
 
 class Frame(NamedTuple):
-    """A frame of a clip after the first: what it has from the ones before it."""
+    """A picture that continues another, as a clip's later frames do: what it has from before."""
 
     scene: Scene
     previous: Previous  # at the content's size
     mask_border: float | None  # that `auto` gave for the first one
     styles: Mapping[str, Tensor]  # the first one's style images, by the name of their band
+    content_mask: Tensor | None = None  # (1, 1, H, W) in [0, 1], where the content counts
 
 
 def content_scene(config: Config, networks: NetworkLoader, need_depth: bool) -> Scene:

@@ -152,6 +152,7 @@ class Config:
     output: Output = field(default_factory=Output)
     trusted_modules: list[str] = field(default_factory=list)
     forecast: bool = False
+    views: bool = False
 
     @property
     def accelerator(self) -> str:

@@ -24,7 +24,7 @@ from src.pipeline.networks import depth_network
 from src.pipeline.schema import Config, validate
 from src.pipeline.targets import TRUST
 from src.runs.identity import NON_RESULT_KEYS, RunMetadata, config_hash, precision, run_metadata
-from src.runs.reader import CONFIG, FAILED, SUMMARY, read_yaml
+from src.runs.reader import CONFIG, FAILED, SUMMARY, Run, read_yaml
 from src.runs.summary import git_commit, versions
 from src.runs.writer import RunWriter, TermsLog
 from src.tracking import ImageSaver, LossLogger, StepTimer, StopOnSignal, tracked
@@ -149,6 +149,8 @@ def _run(
         logger.summary({**summary, **losses.terms})
         values = {"total": losses.total, **losses.terms}
         logger.log_table(metadata.name, pastiche, values)
+        if config.views and not interrupted:
+            _make_views(config, writer.path)
     print(f"{'interrupted' if interrupted else 'done'}: {file}", flush=True)
     if interrupted:
         raise KeyboardInterrupt
@@ -187,6 +189,16 @@ def _evaluated(path: Path) -> Mapping[str, Any]:
     except InputError as error:
         print(f"not measured: {error}", file=sys.stderr, flush=True)
         return {}
+
+
+def _make_views(config: Config, path: Path) -> None:
+    """The run's views, painted; it is done whatever becomes of them."""
+    from src.pipeline.views import WRITERS, ViewOptions, make_views  # few want them
+
+    try:
+        make_views(Run(path), ViewOptions(paint=True), WRITERS, config)
+    except Exception as error:
+        print(f"no views: {format_error(error, [])}", file=sys.stderr, flush=True)
 
 
 def _shared_settings(writer: RunWriter) -> str:

@@ -26,6 +26,7 @@ NON_RESULT_KEYS = (
     "resume",
     "optimized_metric",
     "forecast",
+    "views",
 )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from src.core.errors import InputError
 from src.core.files import replace_whole
-from src.core.images import FORMATS, open_picture, srgb_profile, to_uint8
+from src.core.images import FORMATS, load_png, open_picture, srgb_profile, to_uint8
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,22 @@ def read_settings(path: Path, key: str = "picture") -> str:
     if not text.startswith(HEAD):
         raise InputError(key, f"'{path}', which holds no settings", expected)
     return text
+
+
+def read_picture(file: Path, on_white: bool = False) -> Tensor:
+    """A picture that a run wrote, (1, 3 or 1, H, W) in [0, 1]; InputError where it is broken.
+
+    With `on_white` what is transparent is white.
+    """
+    try:
+        image = load_png(file)
+    except Exception as error:  # Pillow has many ways of saying that a PNG is broken
+        got = "a file that cannot be read"
+        raise InputError(str(file), got, "a picture that a run wrote") from error
+    color, alpha = image[:, :3], image[:, 3:]
+    if on_white and alpha.numel():
+        color = color * alpha + 1 - alpha
+    return color if image.shape[1] >= 3 else color[:, :1]
 
 
 def _register_heif() -> None:

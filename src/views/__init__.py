@@ -1,0 +1,1 @@
+"""`python -m src.views RUN`: finished pictures in three dimensions."""
