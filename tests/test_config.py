@@ -747,6 +747,14 @@ def test_a_configuration_before_release_0_4_does_what_it_did(tmp_path: Path) -> 
     assert torch.isfinite(build(found).stylization.terms()[0])
 
 
+def test_another_painting_or_mask_goes_where_that_of_the_repeated_run_went(tmp_path: Path) -> None:
+    run = plain("+experiment=two_styles", "styles.near.path=swirls")
+    OmegaConf.save(run, tmp_path / "config.yaml")
+    found = upgraded(tmp_path, "style=ink", "mask.center=0.3")
+    assert (found.styles["far"].path, found.styles["near"].path) == ("ink", "swirls")
+    assert [style.mask and style.mask["center"] for style in found.styles.values()] == [0.3, 0.3]
+
+
 def test_an_upgraded_configuration_is_upgraded_already(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(compose(*SMALL, "+experiment=naive")))
     assert upgraded(tmp_path) == composed("+experiment=naive")

@@ -137,6 +137,7 @@ def upgraded_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
     config = _load_config(file)
     _check_repeated(config, arguments)
     config = legacy.upgrade(config)
+    _restore_references(config)
     config.hydra = OmegaConf.load(CONF / "config.yaml").hydra
     OmegaConf.save(config, folder / file.name)
     return ["--config-path", str(folder), "--config-name", file.stem, *others]
@@ -190,6 +191,25 @@ def _load_config(file: Path) -> DictConfig:
     if not isinstance(config, DictConfig) or "backbone" not in config or "loss" not in config:
         raise InputError("--config-path", f"'{file}', which is no run's", expected)
     return config
+
+
+def _restore_references(config: DictConfig) -> None:
+    """Let `style` and `mask` of a run's file, which has values, go again where they went.
+
+    Otherwise another one on the command line would change nothing.
+    """
+    values = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(values, dict)
+    for group in ("styles", "loss"):
+        nodes = values.get(group)
+        for name, node in nodes.items() if isinstance(nodes, dict) else ():
+            if not isinstance(node, dict):
+                continue
+            for entry, source in (("path", "style"), ("mask", "mask")):
+                value = values.get(source)
+                is_other = entry == "path" and node.get("invert")  # `near`, which has its own
+                if value and "${" not in str(value) and node.get(entry) == value and not is_other:
+                    config[group][name][entry] = f"${{{source}}}"
 
 
 def _check_repeated(config: DictConfig, arguments: Sequence[str]) -> None:
