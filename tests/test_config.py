@@ -31,6 +31,7 @@ from src.pipeline.config import (
     resolve,
     upgraded_arguments,
 )
+from src.pipeline.masks import warn_of_idle
 from src.pipeline.schema import Config, Pyramid
 from src.runs import identity
 from src.runs.identity import config_hash, run_metadata
@@ -866,3 +867,13 @@ def test_of_a_folder_that_was_named_the_reason_stays(command: Command, tmp_path:
     ran = command("+experiment=masked_style", "steps=none", f"hydra.run.dir={tmp_path / 'mine'}")
     assert ran.code == 1
     assert (tmp_path / "mine" / "FAILED").read_text().startswith("steps: got 'none'")
+
+
+def test_a_mask_that_nothing_uses_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")
+    for experiment in experiments():
+        warn_of_idle(composed(f"+experiment={experiment}"))
+    job("+experiment=masked_style", "mask=band")
+    assert caplog.text == ""
+    job("+experiment=naive", "mask=step")
+    assert caplog.messages[0].startswith("mask: nothing in this run uses it; +experiment=masked_")

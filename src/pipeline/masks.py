@@ -229,6 +229,14 @@ def drawn(key: str, path: object, image: Tensor, whose: str = "photo") -> Tensor
     return drawing
 
 
+def warn_of_idle(config: Config) -> None:
+    """Say where `mask` was set and no style or term has it."""
+    node = config.mask
+    if node and node.get("_target_") != "src.masks.uniform" and node not in mask_nodes(config):
+        experiments = "+experiment=masked_style, masked_content or two_styles"
+        log.warning("mask: nothing in this run uses it; %s does", experiments)
+
+
 def warn_of_bands(config: Config, bands: Mapping[str, Band]) -> None:
     """Say which styles have strokes of one size only though they could have several."""
     for name, style in config.styles.items():
