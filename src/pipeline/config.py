@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shlex
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import hydra
 from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -239,28 +240,9 @@ def format_error(error: Exception, arguments: Iterable[str]) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, InputError | FloatingPointError):
         return text
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        return str(InputError(group, repr(option), did_you_mean(option, error.options)))
-    several = re.match(r"Ambiguous value for argument '([^=']+)=(.*?)' 1\.", text)
-    if several is not None:
-        key, value = several.groups()
-        two = "; two in one picture: +experiment=two_styles styles.near.path=A styles.far.path=B"
-        two += "; blended: 'style=[A,B]'"
-        expected = f"one value; each in turn: -m{two if key == 'style' else ''}"
-        return str(InputError(key, repr(value), expected))
-    cause = error.__cause__
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
-        parent = cause.parent_node if isinstance(cause.parent_node, DictConfig) else {}
-        known = did_you_mean(str(cause.key), [str(key) for key in parent if key != "hydra"])
-        return str(InputError(str(cause.full_key), "an unknown key", known))
-    if isinstance(error, InterpolationToMissingValueError) and "name" in text:
-        known_keys = _base_keys() | {"experiment", "sweep"}
-        for argument in arguments:
-            key = argument.lstrip("+~").partition("=")[0].partition(".")[0]
-            if "=" in argument and not key.startswith("hydra") and key not in known_keys:
-                return str(InputError(key, "an unknown key", did_you_mean(key, known_keys)))
-        return str(_no_experiment())
+    found = _input_error(error, text, arguments)
+    if found is not None:
+        return str(found)
     if type(error).__module__.startswith(("sqlalchemy", "optuna")):
         got = f"a study that cannot be used ({str(error).splitlines()[0]})"
         return str(InputError("hydra.sweeper.storage", got, "a whole one that nobody else holds"))
@@ -269,6 +251,61 @@ def format_error(error: Exception, arguments: Iterable[str]) -> str:
         where = f"{file} ({error.strerror})" if file else error.strerror
         return str(InputError("output_dir", where, "a folder that can be written, with room"))
     return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
+
+
+def _input_error(error: Exception, text: str, arguments: Iterable[str]) -> InputError | None:
+    """What Hydra has against a command line, in our words; None where we have none."""
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    bare = re.match(r"Could not override '(\w+)'\. No match in the defaults list", text)
+    if bare is not None:
+        key = bare.group(1)
+        return InputError(key, "no + before it", f"+{key}=NAME")
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return InputError(group, repr(option), did_you_mean(option, error.options))
+    several = re.match(r"Ambiguous value for argument '([^=']+)=(.*?)' 1\.", text)
+    if several is not None:
+        key, value = several.groups()
+        two = "; two in one picture: +experiment=two_styles styles.near.path=A styles.far.path=B"
+        two += "; blended: 'style=[A,B]'"
+        if Path(value).exists():
+            return InputError(key, repr(value), f"quotes around it: {_quoted(key, value)}")
+        expected = f"one value; each in turn: -m{two if key == 'style' else ''}"
+        return InputError(key, repr(value), expected)
+    cause = error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+        parent = cause.parent_node if isinstance(cause.parent_node, DictConfig) else {}
+        known = did_you_mean(str(cause.key), [str(key) for key in parent if key != "hydra"])
+        return InputError(str(cause.full_key), "an unknown key", known)
+    if isinstance(error, InterpolationToMissingValueError) and "name" in text:
+        known_keys = _base_keys() | {"experiment", "sweep"}
+        for argument in arguments:
+            key = argument.lstrip("+~").partition("=")[0].partition(".")[0]
+            if "=" in argument and not key.startswith("hydra") and key not in known_keys:
+                return InputError(key, "an unknown key", did_you_mean(key, known_keys))
+        return _no_experiment()
+    return None
+
+
+def _unreadable(argument: str) -> InputError:
+    """Of an argument that Hydra's grammar does not take."""
+    key, equals, value = argument.partition("=")
+    if argument in experiments():
+        return InputError(argument, "nothing", f"+experiment={argument}")
+    if not equals:
+        hint = f"{key}=VALUE without blanks, or in quotes: {_quoted('content', 'my photo.jpg')}"
+        return InputError(key, "no value", hint)
+    expected = f"a plain name, or quotes around it: {_quoted(key, value)}"
+    if value[:1] in ("[", "{"):
+        expected = "brackets that close, in quotes: 'style=[A,B]'"
+    return InputError(key.lstrip("+~"), repr(value), expected)
+
+
+def _quoted(key: str, value: str) -> str:
+    """An argument as a shell passes it on, with quotes for Hydra's grammar inside."""
+    inner = value.replace("\\", "\\\\").replace('"', '\\"')
+    return shlex.quote(f'{key}="{inner}"')
 
 
 def _check_options(arguments: Iterable[str]) -> None:
