@@ -50,7 +50,11 @@ def cores(count: int = -1) -> int:
 
 
 def compose(*overrides: str) -> Config:
-    """The validated configuration of a command line, for other commands than run's."""
+    """The validated configuration of a command line, for other commands than run's.
+
+    Raises:
+        InputError: what Hydra or `schema.validate` refuses.
+    """
     return validate(compose_plain(*overrides))
 
 
@@ -62,6 +66,10 @@ def compose_plain(*overrides: str) -> dict[str, Any]:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return plain_values(hydra.compose("config", list(overrides)))
+    except HydraException as error:
+        text = " ".join(str(error).split())
+        found = _input_error(error, text, overrides)
+        raise found or InputError("overrides", text, "keys as of python -m src.run") from error
     finally:
         GlobalHydra.instance().hydra = running
 
