@@ -855,7 +855,9 @@ def test_a_mask_of_nearly_nothing_or_nearly_all_is_said(caplog: pytest.LogCaptur
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("typo", ["sise=3", "steps=none", "loss.tv.wieght=1", "size=-3"])
+@pytest.mark.parametrize(
+    "typo", ["sise=3", "content=", "steps=none", "loss.tv.wieght=1", "size=-3"]
+)
 def test_a_typo_leaves_no_folder(typo: str, command: Command, tmp_path: Path) -> None:
     ran = command("+experiment=masked_style", typo, f"output_dir={tmp_path / 'out'}")
     assert ran.code == 1
@@ -877,3 +879,9 @@ def test_a_mask_that_nothing_uses_is_said(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.text == ""
     job("+experiment=naive", "mask=step")
     assert caplog.messages[0].startswith("mask: nothing in this run uses it; +experiment=masked_")
+
+
+@pytest.mark.parametrize("key", ["content", "output_dir"])
+def test_an_empty_path_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match=f"^{key}: got nothing; expected a path"):
+        composed("+experiment=naive", f"{key}=")
