@@ -331,6 +331,11 @@ def test_an_error_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) ->
             ["+experiment=naive", "style=[a,b"],
             "error: style: got '[a,b'; expected brackets that close, in quotes: 'style=[A,B]'",
         ),
+        (
+            ["+experiment=naive", "style.scale=2"],
+            "error: style.scale: got an unknown key; expected style=VALUE; of a painting: st",
+        ),
+        (["-size=96"], "error: -size: got an unknown option; expected keys without dashes: +exp"),
         (["+experiment=naive", "photo.jpg"], "error: photo.jpg: got no value; expected photo.jpg="),
         (["naive"], "error: naive: got nothing; expected +experiment=naive"),
         (["experiment=naive"], "error: experiment: got no + before it; expected +experiment=NAME"),

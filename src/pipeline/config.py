@@ -283,9 +283,13 @@ def _input_error(error: Exception, text: str, arguments: Iterable[str]) -> Input
         return InputError(key, repr(value), expected)
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
-        parent = cause.parent_node if isinstance(cause.parent_node, DictConfig) else {}
+        parent, key = cause.parent_node, str(cause.full_key)
+        if not isinstance(parent, DictConfig) or not parent:  # of a word, which has none
+            top = key.rpartition(".")[0]
+            hint = f"; of a painting: styles.main.{cause.key}=VALUE" if top == "style" else ""
+            return InputError(key, "an unknown key", f"{top}=VALUE{hint}")
         known = did_you_mean(str(cause.key), [str(key) for key in parent if key != "hydra"])
-        return InputError(str(cause.full_key), "an unknown key", known)
+        return InputError(key, "an unknown key", known)
     if isinstance(error, InterpolationToMissingValueError) and "name" in text:
         known_keys = _base_keys() | {"experiment", "sweep"}
         for argument in arguments:
@@ -321,7 +325,8 @@ def _check_options(arguments: Iterable[str]) -> None:
     known = get_args_parser()._option_string_actions
     for argument in arguments:
         option = argument.partition("=")[0]
-        if option.startswith("--") and option not in known:
+        is_option = option.startswith("--") or (option.startswith("-") and "=" in argument)
+        if is_option and option not in known:
             expected = "keys without dashes: +experiment=NAME size=256"
             raise InputError(option, "an unknown option", expected)
 
