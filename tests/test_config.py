@@ -274,6 +274,7 @@ BAD = [
     ("log_every_n_steps=0", r"^log_every_n_steps: got 0"),
     ("size=-5", r"^size: got -5; expected a whole number of pixels"),
     ("size=12", r"^size: got a picture of 12 x 8 pixels; .* at least 16 pixels .* relu5_1"),
+    ("style_size=60000", r"^style_size: got 60000 for a picture of 640 x 512 pixels, swirls; expe"),
     ("style_size=10", r"^style_size: got a picture of 10 x 8 pixels; .* relu5_1"),
     ("styles.main.scale=0.2", r"^styles.main.scale: got a picture of 10 x 8 pixels; .* relu5_1"),
     ("styles.main.scale=0", r"^styles.main.scale: got 0; expected a number above 0"),
