@@ -336,6 +336,7 @@ def test_an_error_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) ->
             "error: style.scale: got an unknown key; expected style=VALUE; of a painting: st",
         ),
         (["-size=96"], "error: -size: got an unknown option; expected keys without dashes: +exp"),
+        (["-m", "style=ink,", "mosaic"], "error: style: got 'ink,'; expected no blanks between"),
         (["+experiment=naive", "photo.jpg"], "error: photo.jpg: got no value; expected photo.jpg="),
         (["naive"], "error: naive: got nothing; expected +experiment=naive"),
         (["experiment=naive"], "error: experiment: got no + before it; expected +experiment=NAME"),

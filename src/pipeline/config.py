@@ -311,6 +311,8 @@ def _unreadable(argument: str) -> InputError:
     expected = f"a plain name, or quotes around it: {_quoted(key, value)}"
     if value[:1] in ("[", "{"):
         expected = "brackets that close, in quotes: 'style=[A,B]'"
+    elif value.endswith(","):
+        expected = f"no blanks between several: {key}=A,B"
     return InputError(key.lstrip("+~"), repr(value), expected)
 
 
