@@ -56,6 +56,8 @@ def band(
 
     All three are in units of depth; a softness of 0 gives hard edges.
     """
+    if near > far:
+        raise ValueError(f"near {near} lies behind far {far}")
     outside = torch.maximum(near - depth, depth - far).clamp(min=0)
     inside = (1 - outside / softness).clamp(min=0) if softness > 0 else (outside == 0).to(depth)
     return _invert(inside, invert)

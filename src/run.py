@@ -100,6 +100,8 @@ def main() -> None:
     else:
         if not_done:
             _fail(not_done)
+        if resumed is not None:  # which is silent where nothing was missing
+            print(f"all jobs are done in {resumed}", flush=True)
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
 

@@ -137,3 +137,9 @@ def test_quick_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["bench", "--quick", f"--output-dir={tmp_path}"])
     bench.main()
     assert len(list(tmp_path.glob("bench/*/bench.json"))) == 1
+
+
+def test_a_mistyped_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "--quick", "sise=3"])
+    with pytest.raises(SystemExit, match=r"^error: sise: got an unknown key; expected size"):
+        bench.main()

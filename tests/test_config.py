@@ -31,6 +31,7 @@ from src.pipeline.config import (
     resolve,
     upgraded_arguments,
 )
+from src.pipeline.masks import warn_of_idle
 from src.pipeline.schema import Config, Pyramid
 from src.runs import identity
 from src.runs.identity import config_hash, run_metadata
@@ -273,6 +274,7 @@ BAD = [
     ("log_every_n_steps=0", r"^log_every_n_steps: got 0"),
     ("size=-5", r"^size: got -5; expected a whole number of pixels"),
     ("size=12", r"^size: got a picture of 12 x 8 pixels; .* at least 16 pixels .* relu5_1"),
+    ("style_size=60000", r"^style_size: got 60000 for a picture of 640 x 512 pixels, swirls; expe"),
     ("style_size=10", r"^style_size: got a picture of 10 x 8 pixels; .* relu5_1"),
     ("styles.main.scale=0.2", r"^styles.main.scale: got a picture of 10 x 8 pixels; .* relu5_1"),
     ("styles.main.scale=0", r"^styles.main.scale: got 0; expected a number above 0"),
@@ -747,6 +749,14 @@ def test_a_configuration_before_release_0_4_does_what_it_did(tmp_path: Path) -> 
     assert torch.isfinite(build(found).stylization.terms()[0])
 
 
+def test_another_painting_or_mask_goes_where_that_of_the_repeated_run_went(tmp_path: Path) -> None:
+    run = plain("+experiment=two_styles", "styles.near.path=swirls")
+    OmegaConf.save(run, tmp_path / "config.yaml")
+    found = upgraded(tmp_path, "style=ink", "mask.center=0.3")
+    assert (found.styles["far"].path, found.styles["near"].path) == ("ink", "swirls")
+    assert [style.mask and style.mask["center"] for style in found.styles.values()] == [0.3, 0.3]
+
+
 def test_an_upgraded_configuration_is_upgraded_already(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(compose(*SMALL, "+experiment=naive")))
     assert upgraded(tmp_path) == composed("+experiment=naive")
@@ -846,7 +856,9 @@ def test_a_mask_of_nearly_nothing_or_nearly_all_is_said(caplog: pytest.LogCaptur
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("typo", ["sise=3", "steps=none", "loss.tv.wieght=1", "size=-3"])
+@pytest.mark.parametrize(
+    "typo", ["sise=3", "content=", "steps=none", "loss.tv.wieght=1", "size=-3"]
+)
 def test_a_typo_leaves_no_folder(typo: str, command: Command, tmp_path: Path) -> None:
     ran = command("+experiment=masked_style", typo, f"output_dir={tmp_path / 'out'}")
     assert ran.code == 1
@@ -858,3 +870,19 @@ def test_of_a_folder_that_was_named_the_reason_stays(command: Command, tmp_path:
     ran = command("+experiment=masked_style", "steps=none", f"hydra.run.dir={tmp_path / 'mine'}")
     assert ran.code == 1
     assert (tmp_path / "mine" / "FAILED").read_text().startswith("steps: got 'none'")
+
+
+def test_a_mask_that_nothing_uses_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")
+    for experiment in experiments():
+        warn_of_idle(composed(f"+experiment={experiment}"))
+    job("+experiment=masked_style", "mask=band")
+    assert caplog.text == ""
+    job("+experiment=naive", "mask=step")
+    assert caplog.messages[0].startswith("mask: nothing in this run uses it; +experiment=masked_")
+
+
+@pytest.mark.parametrize("key", ["content", "output_dir"])
+def test_an_empty_path_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match=f"^{key}: got nothing; expected a path"):
+        composed("+experiment=naive", f"{key}=")

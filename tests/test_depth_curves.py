@@ -91,4 +91,5 @@ def test_bad_input_is_one_line(
         "error: --judge-file: got 'nothing.onnx'"
     )
     assert error("--photos", "content=nobody.png").startswith("error: content: got 'nobody.png'")
+    assert error("--photos", "a.png").startswith("error: a.png: got no value; expected a.png=VALUE")
     assert error("--ways").startswith("error: FOLDER: got")

@@ -93,6 +93,8 @@ def test_a_preset_that_the_file_is_not_in(tmp_path: Path) -> None:
     assert_refused("depth.preset", path, "2047", preset="kinect_raw")
     path = save(METRES, tmp_path / "d.npy")
     assert_refused("depth.preset", path, "float32", preset="sun_rgbd")
+    grey = save(np.full((4, 4), 9, np.uint8), tmp_path / "grey.png")
+    assert_refused("depth.preset", grey, "8 bits: near_black", preset="kitti")
 
 
 def test_eight_bits_in_each_direction(tmp_path: Path) -> None:

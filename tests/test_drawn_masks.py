@@ -101,6 +101,9 @@ def test_bad_drawings_are_one_line(tmp_path: Path) -> None:
     Image.new("L", (48, 32), 0).save(tmp_path / "black.png")
     Image.new("L", (48, 32), 99).save(tmp_path / "grey.png")
     Image.new("L", (48, 48), 255).save(tmp_path / "square.png")
+    colours = Image.new("RGB", (48, 32), (255, 0, 0))
+    colours.paste((0, 0, 255), (0, 0, 24, 32))
+    colours.save(tmp_path / "colours.png")
     (tmp_path / "text.png").write_text("no picture")
     path = "styles.main.mask.path: got "
     for settings, message in {
@@ -110,7 +113,10 @@ def test_bad_drawings_are_one_line(tmp_path: Path) -> None:
         (f"mask.path={tmp_path}/text.png",): path,
         (f"mask.path={tmp_path}/nobody.png",): path,
         ("mask.path=null",): f"{path}nothing; expected a picture",
-        (f"mask.path={drawn(tmp_path / 'a.png')}", "mask.color=readish"): "styles.main.mask: got {",
+        (f"mask.path={drawn(tmp_path / 'a.png')}", "mask.color=readish"): (
+            "styles.main.mask.color: got 'readish'; expected a colour's name, or #rrggbb"
+        ),
+        (f"mask.path={tmp_path}/colours.png",): "styles.main.mask.color: got nothing, and a pict",
     }.items():
         with pytest.raises(InputError) as refused:
             mask("mask=file", *settings)

@@ -321,3 +321,11 @@ def test_a_small_run_takes_what_was_forecast(tmp_path: Path) -> None:
     config = resolve(compose(*settings))
     found = forecast.forecast(config)
     assert 0.9 < found.memory / (KB * int(peak[1])) < 1.25
+
+
+def test_a_long_time_is_in_hours_and_whole_seconds() -> None:
+    stages = [costs.Stage((2947, 8000), 100, 950.0), costs.Stage((48, 64), 10, 0.123)]
+    line, long, short = str(forecast.Forecast(GIGABYTE, None, stages)).splitlines()
+    assert line.endswith("110 steps in about 26.4 h")
+    assert long.endswith("100 steps, 950 s each")
+    assert short.endswith("10 steps, 0.12 s each")

@@ -353,6 +353,7 @@ def test_rank_correlation_is_spearmans() -> None:
 
 
 def test_preview(photo: Path, depth: Path, tmp_path: Path) -> None:
+    photo = photo.rename(tmp_path / "a=b.png")
     out = tmp_path / "folder" / "sheet.png"
     pairs = [f"depth.path={depth}", "depth.kind=disparity", "size=64", f"out={out}"]
     assert main(["preview", str(photo), *pairs]) == 0
@@ -378,6 +379,8 @@ def test_help_is_no_picture(arguments: list[str], capsys: pytest.CaptureFixture[
         (["preview", "motorcycle", "size=big"], 1, "whole number"),
         (["preview", "motorcycl"], 1, "motorcycle, perhaps"),
         (["preview", "motorcycle", "size=64", "out=/proc/nowhere/a.png"], 1, "out"),
+        (["preview", "motorcycle", "out=sheet.jpg"], 1, "out: got 'sheet.jpg'; expected a name"),
+        (["preview", "content=motorcycle"], 1, "preview: got 'content=motorcycle'; expected a pic"),
         (["preview"], 2, "usage"),
         ([], 2, "usage"),
     ],

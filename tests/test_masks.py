@@ -70,6 +70,8 @@ def test_band_by_hand() -> None:
     d = depth(0.29, 0.3, 0.7, 0.71)
     assert_values(band(d, softness=0), 0, 1, 1, 0)
     assert_values(band(d, softness=0, invert=True), 1, 0, 0, 1)
+    with pytest.raises(ValueError, match=r"near 0.7 lies behind far 0.3"):
+        band(d, near=0.7, far=0.3)
 
 
 @pytest.mark.parametrize(

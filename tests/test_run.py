@@ -322,6 +322,24 @@ def test_an_error_is_one_line_and_a_traceback_only_on_request(tmp_path: Path) ->
             "error: style: got 'a,b'; expected one value; each in turn: -m; two in one picture: ",
         ),
         (["+experiment=naive", "stepps=3"], "error: stepps: got an unknown key; expected steps"),
+        (
+            ["+experiment=naive", "content=photos/été.jpg"],
+            "error: content: got 'photos/été.jpg'; expected a plain name, or quotes around it: "
+            "'content=\"photos/été.jpg\"'",
+        ),
+        (
+            ["+experiment=naive", "style=[a,b"],
+            "error: style: got '[a,b'; expected brackets that close, in quotes: 'style=[A,B]'",
+        ),
+        (
+            ["+experiment=naive", "style.scale=2"],
+            "error: style.scale: got an unknown key; expected style=VALUE; of a painting: st",
+        ),
+        (["-size=96"], "error: -size: got an unknown option; expected keys without dashes: +exp"),
+        (["-m", "style=ink,", "mosaic"], "error: style: got 'ink,'; expected no blanks between"),
+        (["+experiment=naive", "photo.jpg"], "error: photo.jpg: got no value; expected photo.jpg="),
+        (["naive"], "error: naive: got nothing; expected +experiment=naive"),
+        (["experiment=naive"], "error: experiment: got no + before it; expected +experiment=NAME"),
         (["+experiment=naive", "output_dir=LICENSE"], "error: output_dir: got LICENSE"),
     ],
 )

@@ -64,6 +64,7 @@ def test_values_of_their_type_are_taken(hint: Any, taken: list[Any]) -> None:
         (Layers, [], "a list of at least one, in square brackets"),
         (Sequence[float], "ab", "a list, in square brackets"),
         (Mapping[str, int], 3, "key.KEY=VALUE"),
+        (Mapping[str, int] | None, "step", "key.KEY=VALUE"),
     ],
 )
 def test_other_values_are_refused(hint: Any, value: Any, expected: str) -> None:

@@ -6,6 +6,7 @@ if convolutions and matrix products ran at the machine's best rate and nothing e
 
 import argparse
 import json
+import sys
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -18,8 +19,10 @@ from rich.table import Table
 from src.bench.processes import largest_picture, peak_memory, startup
 from src.bench.steps import dtype_of, time_steps, time_to_peer
 from src.bench.timing import peak_flops, ratio
+from src.core.errors import InputError
 from src.core.files import write_text
 from src.core.memory import keep_freed_memory
+from src.pipeline.config import compose
 
 RATIOS = {  # what is timed over what
     "step_over_bare": ("step", "forward_backward"),
@@ -72,6 +75,10 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="settings of our runs: precision=float32")
     arguments = parser.parse_args()
     keep_freed_memory()
+    try:
+        compose("+experiment=naive", *arguments.overrides)  # refuses before the work
+    except InputError as error:
+        sys.exit(f"error: {error}")
 
     report = {
         "device": f"cpu, {torch.get_num_threads()} threads",

@@ -102,7 +102,7 @@ def _check_union(key: str, value: Any, hints: Sequence[Any]) -> Any:
     if bool in hints:
         words = (error.expected.removeprefix("one of ") for error in errors)
         raise InputError(key, repr(value), ", ".join(words))
-    raise errors[-1]
+    raise errors[-1] if errors else InputError(key, repr(value), f"{key}.KEY=VALUE")
 
 
 def _holds(hint: Any, base: type) -> bool:

@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> int:
                 print(USAGE)
             case ["list"]:
                 _list()
-            case ["preview", picture, *pairs] if "=" not in picture:
+            case ["preview", picture, *pairs]:
+                if "=" in picture and not Path(picture).exists():
+                    raise InputError("preview", f"'{picture}'", "a picture first, without a key")
                 _preview(picture, _options(pairs))
             case ["settings", picture]:
                 print(read_settings(Path(picture)), end="")
@@ -78,6 +80,8 @@ def _list() -> None:
 
 def _preview(picture: str, options: dict[str, Any]) -> None:
     out = options.pop("out", None)
+    if out is not None and out.suffix.lower() != ".png":
+        raise InputError("out", f"'{out}'", "a name that ends in .png")
     if not options.keys() & {"size", "short_side"}:
         options["size"] = 512
     scene = load_scene(picture, **options, estimate=_estimate)

@@ -48,6 +48,13 @@ def rotate_bits(stored: np.ndarray) -> np.ndarray:
     return (stored >> 3) | (stored << 13)
 
 
+def metric(stored: np.ndarray) -> np.ndarray:
+    """Scaled units of length, for which 8 bits are too few: those are greys."""
+    if stored.dtype == np.uint8:
+        raise ValueError("8 bits: near_black or near_white, perhaps")
+    return stored
+
+
 def raw_kinect(stored: np.ndarray) -> np.ndarray:
     """NYU's raw Kinect dumps: 11-bit readings, bytes swapped where needed, to metres in 0 to 10."""
     if stored.dtype != np.uint16:
@@ -69,7 +76,7 @@ def flip(stored: np.ndarray) -> np.ndarray:
 
 
 SCALES = {"mm": 1000, "tum": 5000, "icl": 5000, "kitti": 256, "redwood": 1000, "scannet": 1000}
-PRESETS = {name: Preset(per_metre) for name, per_metre in SCALES.items()} | {
+PRESETS = {name: Preset(per_metre, metric) for name, per_metre in SCALES.items()} | {
     "sun_rgbd": Preset(1000, decode=rotate_bits),
     "kinect_raw": Preset(1, decode=raw_kinect),
     "near_black": Preset(None, zero_is_valid=True),

@@ -28,6 +28,7 @@ from src.pipeline.masks import (
     style_masks,
     term_masks,
     warn_of_bands,
+    warn_of_idle,
     warn_of_shares,
 )
 from src.pipeline.networks import (
@@ -67,6 +68,7 @@ def build(config: Config, frame: Frame | None = None) -> Job:
     networks = NetworkLoader.of(config)
     has_depth_term = config.loss.terms["depth"].get("weight") is not None
     if frame is None:
+        warn_of_idle(config)
         scene = content_scene(config, networks, has_depth_term or need_depth(config))
         auto = auto_threshold(config, scene)
     else:

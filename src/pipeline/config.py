@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shlex
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import hydra
 from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -49,7 +50,11 @@ def cores(count: int = -1) -> int:
 
 
 def compose(*overrides: str) -> Config:
-    """The validated configuration of a command line, for other commands than run's."""
+    """The validated configuration of a command line, for other commands than run's.
+
+    Raises:
+        InputError: what Hydra or `schema.validate` refuses.
+    """
     return validate(compose_plain(*overrides))
 
 
@@ -61,6 +66,10 @@ def compose_plain(*overrides: str) -> dict[str, Any]:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return plain_values(hydra.compose("config", list(overrides)))
+    except HydraException as error:
+        text = " ".join(str(error).split())
+        found = _input_error(error, text, overrides)
+        raise found or InputError("overrides", text, "keys as of python -m src.run") from error
     finally:
         GlobalHydra.instance().hydra = running
 
@@ -151,6 +160,7 @@ def upgraded_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
     config = _load_config(file)
     _check_repeated(config, arguments)
     config = legacy.upgrade(config)
+    _restore_references(config)
     config.hydra = OmegaConf.load(CONF / "config.yaml").hydra
     OmegaConf.save(config, folder / file.name)
     return ["--config-path", str(folder), "--config-name", file.stem, *others]
@@ -206,6 +216,25 @@ def _load_config(file: Path) -> DictConfig:
     return config
 
 
+def _restore_references(config: DictConfig) -> None:
+    """Let `style` and `mask` of a run's file, which has values, go again where they went.
+
+    Otherwise another one on the command line would change nothing.
+    """
+    values = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(values, dict)
+    for group in ("styles", "loss"):
+        nodes = values.get(group)
+        for name, node in nodes.items() if isinstance(nodes, dict) else ():
+            if not isinstance(node, dict):
+                continue
+            for entry, source in (("path", "style"), ("mask", "mask")):
+                value = values.get(source)
+                is_other = entry == "path" and node.get("invert")  # `near`, which has its own
+                if value and "${" not in str(value) and node.get(entry) == value and not is_other:
+                    config[group][name][entry] = f"${{{source}}}"
+
+
 def _check_repeated(config: DictConfig, arguments: Sequence[str]) -> None:
     """Refuse what would import, read or send something that the command line does not name."""
     keys = {argument.lstrip("+").partition("=")[0] for argument in arguments}
@@ -233,28 +262,9 @@ def format_error(error: Exception, arguments: Iterable[str]) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, InputError | FloatingPointError):
         return text
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        return str(InputError(group, repr(option), did_you_mean(option, error.options)))
-    several = re.match(r"Ambiguous value for argument '([^=']+)=(.*?)' 1\.", text)
-    if several is not None:
-        key, value = several.groups()
-        two = "; two in one picture: +experiment=two_styles styles.near.path=A styles.far.path=B"
-        two += "; blended: 'style=[A,B]'"
-        expected = f"one value; each in turn: -m{two if key == 'style' else ''}"
-        return str(InputError(key, repr(value), expected))
-    cause = error.__cause__
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
-        parent = cause.parent_node if isinstance(cause.parent_node, DictConfig) else {}
-        known = did_you_mean(str(cause.key), [str(key) for key in parent if key != "hydra"])
-        return str(InputError(str(cause.full_key), "an unknown key", known))
-    if isinstance(error, InterpolationToMissingValueError) and "name" in text:
-        known_keys = _base_keys() | {"experiment", "sweep"}
-        for argument in arguments:
-            key = argument.lstrip("+~").partition("=")[0].partition(".")[0]
-            if "=" in argument and not key.startswith("hydra") and key not in known_keys:
-                return str(InputError(key, "an unknown key", did_you_mean(key, known_keys)))
-        return str(_no_experiment())
+    found = _input_error(error, text, arguments)
+    if found is not None:
+        return str(found)
     if type(error).__module__.startswith(("sqlalchemy", "optuna")):
         got = f"a study that cannot be used ({str(error).splitlines()[0]})"
         return str(InputError("hydra.sweeper.storage", got, "a whole one that nobody else holds"))
@@ -265,12 +275,74 @@ def format_error(error: Exception, arguments: Iterable[str]) -> str:
     return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
 
 
+def _input_error(error: Exception, text: str, arguments: Iterable[str]) -> InputError | None:
+    """What Hydra has against a command line, in our words; None where we have none."""
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    bare = re.match(r"Could not override '(\w+)'\. No match in the defaults list", text)
+    if bare is not None:
+        key = bare.group(1)
+        return InputError(key, "no + before it", f"+{key}=NAME")
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return InputError(group, repr(option), did_you_mean(option, error.options))
+    several = re.match(r"Ambiguous value for argument '([^=']+)=(.*?)' 1\.", text)
+    if several is not None:
+        key, value = several.groups()
+        two = "; two in one picture: +experiment=two_styles styles.near.path=A styles.far.path=B"
+        two += "; blended: 'style=[A,B]'"
+        if Path(value).exists():
+            return InputError(key, repr(value), f"quotes around it: {_quoted(key, value)}")
+        expected = f"one value; each in turn: -m{two if key == 'style' else ''}"
+        return InputError(key, repr(value), expected)
+    cause = error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+        parent, key = cause.parent_node, str(cause.full_key)
+        if not isinstance(parent, DictConfig) or not parent:  # of a word, which has none
+            top = key.rpartition(".")[0]
+            hint = f"; of a painting: styles.main.{cause.key}=VALUE" if top == "style" else ""
+            return InputError(key, "an unknown key", f"{top}=VALUE{hint}")
+        known = did_you_mean(str(cause.key), [str(key) for key in parent if key != "hydra"])
+        return InputError(key, "an unknown key", known)
+    if isinstance(error, InterpolationToMissingValueError) and "name" in text:
+        known_keys = _base_keys() | {"experiment", "sweep"}
+        for argument in arguments:
+            key = argument.lstrip("+~").partition("=")[0].partition(".")[0]
+            if "=" in argument and not key.startswith("hydra") and key not in known_keys:
+                return InputError(key, "an unknown key", did_you_mean(key, known_keys))
+        return _no_experiment()
+    return None
+
+
+def _unreadable(argument: str) -> InputError:
+    """Of an argument that Hydra's grammar does not take."""
+    key, equals, value = argument.partition("=")
+    if argument in experiments():
+        return InputError(argument, "nothing", f"+experiment={argument}")
+    if not equals:
+        hint = f"{key}=VALUE without blanks, or in quotes: {_quoted('content', 'my photo.jpg')}"
+        return InputError(key, "no value", hint)
+    expected = f"a plain name, or quotes around it: {_quoted(key, value)}"
+    if value[:1] in ("[", "{"):
+        expected = "brackets that close, in quotes: 'style=[A,B]'"
+    elif value.endswith(","):
+        expected = f"no blanks between several: {key}=A,B"
+    return InputError(key.lstrip("+~"), repr(value), expected)
+
+
+def _quoted(key: str, value: str) -> str:
+    """An argument as a shell passes it on, with quotes for Hydra's grammar inside."""
+    inner = value.replace("\\", "\\\\").replace('"', '\\"')
+    return shlex.quote(f'{key}="{inner}"')
+
+
 def _check_options(arguments: Iterable[str]) -> None:
     """Refuse an option that Hydra lacks; it would complete --experiment to one of its own."""
     known = get_args_parser()._option_string_actions
     for argument in arguments:
         option = argument.partition("=")[0]
-        if option.startswith("--") and option not in known:
+        is_option = option.startswith("--") or (option.startswith("-") and "=" in argument)
+        if is_option and option not in known:
             expected = "keys without dashes: +experiment=NAME size=256"
             raise InputError(option, "an unknown option", expected)
 

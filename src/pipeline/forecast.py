@@ -44,12 +44,12 @@ class Forecast(NamedTuple):
         free = "" if self.free is None else f" of {_gigabytes(self.free)} free"
         steps = sum(stage.steps for stage in self.stages)
         seconds = sum(stage.steps * stage.seconds for stage in self.stages)
-        return f"about {_gigabytes(self.memory)}{free}; {steps} steps in about {_minutes(seconds)}"
+        return f"about {_gigabytes(self.memory)}{free}; {steps} steps in about {_duration(seconds)}"
 
     def __str__(self) -> str:
         """The line, and below it what a step takes, by size."""
         each = (
-            f"  {width} x {height}: {steps} steps, {seconds:.2g} s each"
+            f"  {width} x {height}: {steps} steps, {_each(seconds)} s each"
             for (height, width), steps, seconds in self.stages
         )
         return "\n".join([self.line, *each])
@@ -174,5 +174,11 @@ def _gigabytes(count: float) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+def _each(seconds: float) -> str:
+    return f"{seconds:.2g}" if seconds < 100 else f"{seconds:.0f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from PIL import ImageColor
 from torch import Tensor
 
 from src import masks
@@ -200,11 +201,28 @@ def _mask(
     settings = {k: auto if value == "auto" else value for k, value in omit(node, "times").items()}
     inputs = [depth]
     if target(key, node) is masks.file:
-        inputs.append(drawn(f"{key}.path", settings.pop("path", None), depth))
+        picture = drawn(f"{key}.path", settings.pop("path", None), depth)
+        _check_color(key, settings.get("color"), picture)
+        inputs.append(picture)
     mask: Tensor = instantiate(key, settings, *inputs).clamp(0, 1)
     if guide is not None and target(key, node) not in (masks.file, masks.edges):
         mask = masks.refine(mask, guide)
     return mask if times is None else mask * times
+
+
+def _check_color(key: str, color: object, picture: Tensor) -> None:
+    """Refuse what is no colour, and a drawing in colours that says nothing without one."""
+    if color is None:
+        grey = picture.mean(1)
+        if grey.max() - grey.min() < 0.01 < picture.max() - picture.min():
+            got = "nothing, and a picture in colours of one brightness"
+            raise InputError(f"{key}.color", got, "one of its colours; or white and black")
+        return
+    try:
+        ImageColor.getrgb(str(color))
+    except ValueError as error:
+        expected = "a colour's name, or #rrggbb in quotes: 'mask.color=\"#ff8000\"'"
+        raise InputError(f"{key}.color", repr(color), expected) from error
 
 
 def drawn(key: str, path: object, image: Tensor, whose: str = "photo") -> Tensor:
@@ -227,6 +245,14 @@ def drawn(key: str, path: object, image: Tensor, whose: str = "photo") -> Tensor
     if drawing.min() > 0 and drawing.max() - drawing.min() < 0.01 and drawing.max() < 1:
         raise InputError(key, f"'{path}', one grey everywhere", "white and black")
     return drawing
+
+
+def warn_of_idle(config: Config) -> None:
+    """Say where `mask` was set and no style or term has it."""
+    node = config.mask
+    if node and node.get("_target_") != "src.masks.uniform" and node not in mask_nodes(config):
+        experiments = "+experiment=masked_style, masked_content or two_styles"
+        log.warning("mask: nothing in this run uses it; %s does", experiments)
 
 
 def warn_of_bands(config: Config, bands: Mapping[str, Band]) -> None:

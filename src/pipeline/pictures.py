@@ -111,4 +111,10 @@ def _read_region(key: str, path: str, image: Tensor, signature: Signature) -> Te
 def _read_style(
     path: str, key: str, size: int | None, short_side: int | None, signature: Signature
 ) -> Tensor:
-    return load_style(path, key=key, size=size, short_side=short_side)
+    try:
+        return load_style(path, key=key, size=size, short_side=short_side)
+    except InputError as error:
+        if error.key not in ("size", "short_side"):
+            raise
+        expected = f"{error.expected}; unless given it is the pastiche's"
+        raise InputError(f"style_{error.key}", f"{error.got}, {path}", expected) from error
