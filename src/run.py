@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.core.errors import InputError
 from src.core.memory import release
+from src.pipeline import arguments
 from src.pipeline import config as configuration
 from src.pipeline import sweep as sweeps
 from src.pipeline.forecast import forecast
@@ -35,7 +36,7 @@ def _job(cfg: DictConfig) -> float | tuple[float, ...]:
         overrides = sweeps.swept_overrides(sweep, overrides)
     folder = Path(facts.runtime.output_dir)
     began = time.time() if later_job else process_start()
-    configuration.check_trust(cfg, facts.overrides.task)
+    arguments.check_trust(cfg, facts.overrides.task)
     try:
         if sweep is None and not any(x.startswith("hydra.run.dir=") for x in facts.overrides.hydra):
             _check_settings(cfg, folder)
@@ -78,10 +79,10 @@ def main() -> None:
     not_done = ""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            arguments, resumed = sweeps.prepare(sys.argv[1:])
-            sys.argv[1:] = configuration.upgraded_arguments(arguments, Path(folder))
-            sys.argv[1:] += configuration.forecast_arguments(arguments, Path(folder))
-            with sweeps.resumable_sweep(arguments, resumed) as sweep:
+            command_line, resumed = sweeps.prepare(sys.argv[1:])
+            sys.argv[1:] = arguments.upgraded_arguments(command_line, Path(folder))
+            sys.argv[1:] += arguments.forecast_arguments(command_line, Path(folder))
+            with sweeps.resumable_sweep(command_line, resumed) as sweep:
                 try:
                     _job()
                     if _errors:

@@ -23,14 +23,9 @@ from src.optimizers import LBFGS
 from src.pipeline import build as jobs
 from src.pipeline import legacy
 from src.pipeline import resume as checkpoints
+from src.pipeline.arguments import upgraded_arguments
 from src.pipeline.build import build
-from src.pipeline.config import (
-    experiments,
-    options,
-    plain_values,
-    resolve,
-    upgraded_arguments,
-)
+from src.pipeline.config import experiments, options, plain_values, resolve
 from src.pipeline.masks import warn_of_idle
 from src.pipeline.schema import Config, Pyramid
 from src.runs import identity

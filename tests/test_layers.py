@@ -14,9 +14,16 @@ LONGEST_FILE = 350  # lines
 DOORS = {
     "wandb": {"tracking/wandb_run.py"},
     "h5py": {"core/hdf5.py"},
-    "hydra": {"run.py", "pipeline/config.py", "pipeline/networks.py", "pipeline/sweep.py"},
+    "hydra": {
+        "run.py",
+        "pipeline/arguments.py",
+        "pipeline/config.py",
+        "pipeline/networks.py",
+        "pipeline/sweep.py",
+    },
     "omegaconf": {
         "run.py",
+        "pipeline/arguments.py",
         "pipeline/config.py",
         "pipeline/legacy.py",
         "pipeline/stylize.py",

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from src.core.errors import InputError
 from src.masks import band
 from src.pipeline import sweep, targets
-from src.pipeline.config import CONF, resolve, upgraded_arguments
+from src.pipeline.arguments import upgraded_arguments
+from src.pipeline.config import CONF, resolve
 from src.runs.reader import CONFIG
 from tests.conftest import Command
 from tests.running import SMALL, compose, run

@@ -14,7 +14,7 @@ from torch import Tensor
 from src.core.errors import InputError
 from src.core.images import load_png, save_png
 from src.inputs import load_scene
-from src.pipeline.config import run_config
+from src.pipeline.arguments import run_config
 from src.pipeline.views import FOLDER, PAINTED, WRITERS, ViewOptions, Views, make_views, select
 from src.rendering.layers import disparity_of
 from src.runs.reader import Run, find_runs

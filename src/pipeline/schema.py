@@ -170,9 +170,7 @@ def validate(plain: Mapping[str, Any]) -> Config:
     config = from_mapping("", plain, Config)
     check_targets("", plain, config.trusted_modules)
     for key, value in (("content", config.content), ("output_dir", config.output_dir)):
-        if not str(
-            value
-        ).strip():  # as from an unset $PHOTO; paths would be the folder, or the root
+        if not str(value).strip():  # as of an unset $PHOTO: the current folder, or the root
             raise InputError(key, "nothing", "a path")
     if not config.styles:
         raise InputError("styles", repr(plain["styles"]), "at least one style")

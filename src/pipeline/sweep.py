@@ -27,6 +27,7 @@ from src.core.settings import from_mapping
 from src.inputs.folders import pictures_in
 from src.pipeline import config as configuration
 from src.pipeline import legacy
+from src.pipeline.arguments import COMMAND_LINE_ONLY, FOREIGN_RESOLVER, HARMLESS_HYDRA_KEY
 from src.pipeline.targets import TRUST
 from src.runs.reader import CHECKPOINT, CLIP_CHECKPOINT, FAILED, MOST_BYTES, SWEEP, Run
 
@@ -40,12 +41,6 @@ STOPPED = ("interrupted", "unfinished")
 MULTIRUN = ("-m", "--multirun")
 PARAMETERS = "hydra.sweeper.params."
 OF_FOLDER = {"folder": "content", "styles": "style"}  # sweeps: the key that is a folder there
-# Of Hydra's own settings those that cannot name a program, a file or a server.
-HARMLESS_HYDRA_KEY = (
-    r"hydra/(launcher|sweeper)|hydra\.sweeper\.params\.(?!hydra)[^@]*"
-    r"|hydra\.launcher\.(n_jobs|timeout_min|cpus_per_task|gpus_per_node|mem_gb|array_parallelism)"
-    r"|hydra\.sweeper\.(n_trials|n_jobs|max_failure_rate|study_name|direction)"
-)
 
 
 @dataclass
@@ -177,9 +172,9 @@ def _is_harmless(argument: str) -> bool:
         and not (
             re.fullmatch(r"[\w./]+(@[\w.]+)?", key) is None
             or ("hydra" in key and re.fullmatch(HARMLESS_HYDRA_KEY, key) is None)
-            or key in configuration.COMMAND_LINE_ONLY
+            or key in COMMAND_LINE_ONLY
             or (names_file and ".." in value)
-            or re.search(configuration.FOREIGN_RESOLVER, value)
+            or re.search(FOREIGN_RESOLVER, value)
         )
     )
 

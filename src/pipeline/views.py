@@ -109,7 +109,7 @@ class Views:
 
     def _paint(self, layers: Layers, depth: Tensor, scale: float) -> Tensor:
         """The hidden image without the margin, painted, `scale` as large as the run's."""
-        from src.pipeline.config import run_config  # with the next 2 s, and few want them
+        from src.pipeline.arguments import run_config  # with the next 2 s, and few want them
         from src.pipeline.painting import paint_hidden
 
         content = make_layers(images.resize(self._read("content"), *depth.shape[-2:]), depth)
