@@ -235,6 +235,15 @@ def test_other_contents_are_no_clips(content: str) -> None:
     assert find_clip(content, None) is None
 
 
+def test_a_picture_says_that_settings_of_clips_do_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert clips.open_clip(resolve(compose("+experiment=naive"))) is None
+    assert caplog.text == ""
+    clips.open_clip(resolve(compose("+experiment=naive", "clip.count=3")))
+    assert "clip: not used, for content=motorcycle is one picture" in caplog.text
+
+
 def test_of_transparent_frames_the_clip_is_white_there(tmp_path: Path) -> None:
     alpha = torch.zeros(1, 1, 36, 48)
     save_png(scenery()[..., :48], tmp_path / "0.png", alpha)

@@ -734,6 +734,11 @@ def test_a_configuration_of_release_0_4_does_what_it_did(tmp_path: Path) -> None
     assert torch.isfinite(build(config).stylization.terms()[0])
 
 
+def test_a_group_in_a_repeated_run_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"distance: got a group, which a repeated run does not"):
+        upgraded(earlier_configuration(tmp_path), "+distance=gram")
+
+
 def test_a_configuration_before_release_0_4_does_what_it_did(tmp_path: Path) -> None:
     folder = earlier_configuration(tmp_path)
     config = OmegaConf.load(folder / "config.yaml")

@@ -359,6 +359,14 @@ def test_a_wrong_command_line_is_one_clear_line(
     assert line.startswith(message)
 
 
+def test_help_says_how_to_begin() -> None:
+    code, out, _ = finished(command("--help"))
+    assert code == 0
+    assert out.startswith("usage: python -m src.run +experiment=NAME")
+    assert "experiment: depth_loss, " in out
+    assert len(out.splitlines()) < 30
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_writes_everything_and_can_go_on(number: int, tmp_path: Path) -> None:
     arguments = ["+experiment=naive", *SMALL_ARGS, "steps=100000", f"output_dir={tmp_path}/a"]

@@ -24,6 +24,7 @@ from src.pipeline import pictures
 from src.pipeline.build import Job, build
 from src.pipeline.fit import fit
 from src.pipeline.networks import NetworkLoader
+from src.pipeline.schema import Clip as ClipSettings
 from src.pipeline.schema import Config, Restart
 from src.runs.clip import write_clip
 from src.runs.reader import CLIP_CHECKPOINT, FRAMES, FRAMES_TABLE, Run
@@ -45,6 +46,8 @@ def open_clip(config: Config) -> Clip | None:
         return None
     clip = find_clip(str(config.content), config.depth.path, config.depth.source)
     if clip is None:
+        if config.clip != ClipSettings():
+            log.warning("clip: not used, for content=%s is one picture", config.content)
         return None
     motion.check_library("content")
     video.library("content")

@@ -84,6 +84,11 @@ def plain_values(cfg: DictConfig) -> dict[str, Any]:
     """
     known = _base_keys()
     for key in cfg:
+        if key not in known and (CONF / str(key)).is_dir() and key != "hydra":
+            expected = (
+                f"keys, as in the run's config.yaml, or a new run with +experiment=NAME {key}="
+            )
+            raise InputError(str(key), "a group, which a repeated run does not have", expected)
         if key not in known and key != "hydra":
             raise InputError(
                 str(key), "an unknown key", did_you_mean(str(key), known | {"experiment", "sweep"})
