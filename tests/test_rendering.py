@@ -188,6 +188,15 @@ def test_planes_move_by_their_disparity_and_the_near_one_hides_the_far_one() -> 
     assert not torch.allclose(view[..., 25:35, 58:61], image[..., 25:35, 58:61])
 
 
+@pytest.mark.parametrize("eye", EYES)
+def test_silhouettes_are_cut_and_not_stretched(eye: Eye) -> None:
+    _, depth = two_planes(100, 200)
+    white = 1 - depth.expand(1, 3, 100, 200)
+    view = Renderer(make_layers(white, depth), strength=2).render(eye)
+    grown = (1 + 3 * SHIFT * 2 * eye.forward) ** 2
+    assert view.sum() / white.sum() == pytest.approx(grown, abs=0.1)
+
+
 def test_going_forward_enlarges_what_is_near_and_leaves_the_farthest() -> None:
     image = torch.rand(1, 3, 60, 90)
     far = Renderer(plain_layers(image, torch.zeros(1, 1, 60, 90))).render(Eye(forward=1))

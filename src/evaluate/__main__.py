@@ -1,7 +1,6 @@
 """`python -m src.evaluate FOLDER... [--by KEY]`: measure finished runs, compare groups of them."""
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -129,15 +128,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--judge-file", metavar="FILE", help=JUDGE_FILE)
     options = parser.parse_args(arguments)
     screen = Console()
-    try:
-        return evaluate(options, screen if screen.is_terminal else Console(width=WIDTH))
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
-            raise
-        print(f"error: {config.format_error(error, [])}", file=sys.stderr)
-        return 1
+    screen = screen if screen.is_terminal else Console(width=WIDTH)
+    return config.exit_status(lambda: evaluate(options, screen))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """`python -m src.paper [--quick] [--pairs FOLDER]`: check the paper claim by claim."""
 
 import argparse
-import os
 import shlex
 import sys
 from datetime import datetime
@@ -18,7 +17,7 @@ from src.paper import claims_depth, claims_masks, figures, page  # noqa: F401  c
 from src.paper.evidence import Evidence
 from src.paper.plan import FULL, QUICK, Scale, disparity_span, find_setting, make_runs, sweeps
 from src.paper.verdict import decide
-from src.pipeline.config import format_error
+from src.pipeline.config import exit_status
 
 ABOUT = "Check the paper claim by claim: make missing runs, measure, write a report. It resumes."
 PAIRS = (
@@ -88,17 +87,12 @@ def main(arguments: list[str] | None = None) -> int:
     typed = sys.argv[1:] if arguments is None else arguments
     command = shlex.join(["python", "-m", "src.paper", *typed])
     scale = QUICK if given.quick else FULL
-    try:
-        report = make(scale, given.pairs, Path(given.output_dir) / "paper", command, Console())
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
-            raise
-        print(f"error: {format_error(error, [])}", file=sys.stderr)
-        return 1
-    print(f"done: {report}")
-    return 0
+    folder = Path(given.output_dir) / "paper"
+
+    def report() -> None:
+        print(f"done: {make(scale, given.pairs, folder, command, Console())}")
+
+    return exit_status(report)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import dataclasses
 import os
 import re
 import shlex
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def plain_values(cfg: DictConfig) -> dict[str, Any]:
     for key in cfg:
         if key not in known and (CONF / str(key)).is_dir() and key != "hydra":
             expected = (
-                f"keys, as in the run's config.yaml, or a new run with +experiment=NAME {key}="
+                f"keys, as in the run's config.yaml, or a new run with +experiment=NAME {key!s}="
             )
             raise InputError(str(key), "a group, which a repeated run does not have", expected)
         if key not in known and key != "hydra":
@@ -110,6 +111,23 @@ def resolve(cfg: DictConfig) -> Config:
         InputError: what `plain_values` and `schema.validate` refuse.
     """
     return validate(plain_values(cfg))
+
+
+def exit_status(command: Callable[[], int | None]) -> int:
+    """Run another command than run's; on an error one line, or all with HYDRA_FULL_ERROR=1.
+
+    Returns:
+        What the command returns, 1 after an error, 130 after Ctrl-C.
+    """
+    try:
+        return command() or 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
+            raise
+        print(f"error: {format_error(error, [])}", file=sys.stderr)
+        return 1
 
 
 def format_error(error: Exception, arguments: Iterable[str]) -> str:

@@ -103,7 +103,9 @@ class Views:
 
     def _is_painted(self, file: Path, layers: Layers) -> bool:
         assert self._run.pastiche is not None
-        if not file.is_file() or file.stat().st_mtime < self._run.pastiche.stat().st_mtime:
+        if file.is_symlink() or not file.is_file():
+            return False
+        if file.stat().st_mtime < self._run.pastiche.stat().st_mtime:
             return False
         return read_picture(file).shape == layers.hidden_image.shape
 

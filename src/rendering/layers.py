@@ -72,6 +72,14 @@ def fringe(disparity: Tensor) -> Tensor:
     return torch.where(nearest - disparity > JUMP, nearest, 2.0)
 
 
+def walls(disparity: Tensor) -> Tensor:
+    """Between four neighbours, of which it has the upper left one's place: as `fringe` of any."""
+    edge = fringe(disparity)
+    cells = F.pad(torch.where(edge <= 1, edge, -1.0), (0, 1, 0, 1), "replicate")
+    nearest = F.max_pool2d(cells, 2, 1)
+    return torch.where(nearest < 0, 2.0, nearest)
+
+
 def _sharpen(disparity: Tensor) -> Tensor:
     """Slopes at silhouettes made cliffs: a median, then the nearer of two ends, again and again."""
     x = _median(disparity)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from src.core.files import write_text
 from src.core.images import to_uint8
-from src.rendering.layers import Layers, fringe
+from src.rendering.layers import Layers, walls
 from src.rendering.renderer import SHIFT
 
 TEMPLATE = Path(__file__).with_name("parallax.html")
@@ -37,7 +37,7 @@ def write_page(layers: Layers, strength: float, title: str, caption: str, path: 
     """
     height, width = layers.image.shape[-2:]
     view = width - 2 * layers.margin, height - 2 * layers.margin
-    walls = fringe(layers.disparity)
+    wall = walls(layers.disparity)
     both = torch.cat([layers.disparity, layers.hidden_disparity, layers.disparity], 1)
     data = {
         "size": [width, height],
@@ -46,7 +46,7 @@ def write_page(layers: Layers, strength: float, title: str, caption: str, path: 
         "image": _uri(layers.image, IMAGE),
         "hidden": _uri(layers.hidden_image, HIDDEN),
         "disparity": _uri(both, NUMBERS),
-        "walls": _uri(torch.where(walls > 1, 0.0, walls), NUMBERS),
+        "walls": _uri(torch.where(wall > 1, 0.0, wall), NUMBERS),
     }
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=html.escape(title), caption=html.escape(caption), data=json.dumps(data)

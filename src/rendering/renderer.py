@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.rendering.layers import MOST_STRENGTH, REACH, Layers, fringe
+from src.rendering.layers import MOST_STRENGTH, REACH, Layers, walls
 
 FOCUS = 0.5  # disparity of what stays where it is when the eye moves aside
 SHIFT = REACH / MOST_STRENGTH  # of the long side, by which the nearest moves against the farthest
@@ -50,7 +50,7 @@ class Renderer:
         self._x = torch.arange(width - 2 * layers.margin) + float(layers.margin)
         self._y = torch.arange(height - 2 * layers.margin) + float(layers.margin)
         self._center = (width - 1) / 2, (height - 1) / 2
-        self._walls = fringe(layers.disparity)
+        self._walls = walls(layers.disparity)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,7 +65,7 @@ class Renderer:
         front = _intersect(layers.disparity, rays, planes)
         x, y = rays.at(front)
         image = _sample(layers.image, x, y)
-        wall = _sample(self._walls, x, y, "nearest")[0]
+        wall = _sample(self._walls, x.floor(), y.floor(), "nearest")[0]
         # In pixels from the silhouette's edge, over the first of which it fades.
         beyond = torch.where(wall > 1, 0.0, (wall - front) * length)
         is_open = beyond > 0

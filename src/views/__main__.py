@@ -1,7 +1,6 @@
 """`python -m src.views FOLDER [--only NAME,...]`: what a finished picture's depth is good for."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import get_type_hints
@@ -9,7 +8,7 @@ from typing import get_type_hints
 from src.core.errors import InputError, printable
 from src.core.memory import keep_freed_memory
 from src.core.settings import check_value
-from src.pipeline.config import format_error
+from src.pipeline.config import exit_status
 from src.pipeline.views import FOLDER, WRITERS, ViewOptions, make_views, select
 from src.rendering.layers import MOST_STRENGTH
 from src.rendering.motion import MOTIONS
@@ -62,16 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", default=ViewOptions.size, type=int, metavar="PIXELS", help=size)
     paint = "paint what silhouettes hide as the run itself would: minutes, once per run"
     parser.add_argument("--paint", action="store_true", help=paint)
-    try:
-        views(parser.parse_args(arguments))
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
-            raise
-        print(f"error: {format_error(error, [])}", file=sys.stderr)
-        return 1
-    return 0
+    options = parser.parse_args(arguments)
+    return exit_status(lambda: views(options))
 
 
 if __name__ == "__main__":
