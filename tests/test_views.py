@@ -1,8 +1,10 @@
 """`python -m src.views`, `views=true`, and the hidden layer that a run paints."""
 
 import json
+import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -111,7 +113,7 @@ def test_views_are_named_with_or_without_suffix(only: str, files: list[str]) -> 
     ("arguments", "message"),
     [
         (["--only", "lop"], "--only: got 'lop'; expected loop"),
-        (["--seconds", "0"], "--seconds: got 0.0; expected a number from 0.1 to 60"),
+        (["--seconds", "0"], "--seconds: got 0.0; expected a number from 0.1 to 20"),
         (["--strength", "3"], "--strength: got 3.0; expected a number above 0, 2.0 at most"),
         (["--motion", "spin"], "--motion: got 'spin'; expected one of circle, swing, zoom"),
         (["--size", "2"], "--size: got 2; expected a whole number of pixels, 16 or more"),
@@ -253,8 +255,6 @@ def test_what_was_painted_is_used_again_until_the_pastiche_is_newer(
     assert layers.inside(layers.hidden_image).max() == 0
     (copy / "pastiche.png").touch()
     stamp = (copy / "pastiche.png").stat().st_mtime + 5
-    import os
-
     os.utime(copy / "pastiche.png", (stamp, stamp))
     layers_of(copy, paint=True, size=32)
     assert len(calls) == 2
@@ -284,6 +284,19 @@ def test_modules_that_the_command_line_trusted_paint_within_the_run(tmp_path: Pa
     (tmp_path / "run" / FOLDER / PAINTED).unlink()
     with pytest.raises(InputError, match=r"tests\.running"):
         make_views(Run(tmp_path / "run"), ViewOptions(paint=True), ["mesh.glb"])
+
+
+def test_painting_that_is_stopped_leaves_the_run_done_and_nothing_half_painted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> SimpleNamespace:
+        return SimpleNamespace(global_step=3)
+
+    monkeypatch.setattr("src.pipeline.painting.fit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", "+experiment=masked_style", "views=true")
+    assert Run(tmp_path / "run").status == "done"
+    assert not (tmp_path / "run" / FOLDER / PAINTED).exists()
 
 
 def test_drawn_masks_fit_the_hidden_layer(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from src.pipeline.fit import fit
 from src.pipeline.pictures import Frame
 from src.pipeline.schema import Config, Restart
 from src.runs.identity import DEFAULT_SIZE
-from src.tracking import LossLogger, ProgressBar, StepTimer
+from src.tracking import LossLogger, ProgressBar, StepTimer, StopOnSignal
 from src.tracking.wandb_run import RunLogger
 
 STEPS = 20
@@ -43,6 +43,7 @@ def paint_hidden(
 
     Raises:
         InputError: what the run was made of is not there any more.
+        KeyboardInterrupt: Ctrl-C ended it.
     """
     quiet()
     known = (~hidden).float()
@@ -64,7 +65,9 @@ def paint_hidden(
     job = build(config, Frame(scene, previous, mask_border, {}, known))
     bar = ProgressBar("painting what is hidden")
     losses = LossLogger(None, RunLogger(), config.log_every_n_steps, bar)
-    fit(config, job.stylization, [losses, bar], StepTimer())
+    trainer = fit(config, job.stylization, [losses, bar, StopOnSignal()], StepTimer())
+    if trainer.global_step < STEPS:
+        raise KeyboardInterrupt
     return torch.where(hidden, job.stylization.current_image.cpu(), pastiche)
 
 

@@ -38,7 +38,7 @@ class ViewOptions:
     """How the eye moves, and at what size; the picture is never enlarged."""
 
     motion: Literal["circle", "swing", "zoom"] = "circle"
-    seconds: Annotated[float, Range(0.1, high=60)] = 3.0
+    seconds: Annotated[float, Range(0.1, high=20)] = 3.0  # whose frames are held in memory
     strength: Annotated[float, Range(0, exclusive=True, high=MOST_STRENGTH)] = 1.0
     size: Annotated[int, Range(16, unit=" of pixels")] = 1024
     paint: bool = False
