@@ -161,6 +161,13 @@ def test_large_pictures_have_smaller_views_and_say_so(folder: Path) -> None:
         assert stereo.size == (64, 24)
 
 
+def test_views_of_one_pixel_are_none(tmp_path: Path) -> None:
+    narrow = picture_run(tmp_path / "run", 48, 1600)
+    save_png(torch.linspace(0, 1, 1600).expand(1, 1, 48, 1600), narrow / "inputs" / "depth.png")
+    with pytest.raises(InputError, match="--size: got 16; expected more"):
+        make_views(Run(narrow), ViewOptions(size=16), ["anaglyph.png"])
+
+
 def test_transparent_parts_are_white(folder: Path) -> None:
     alpha = torch.ones(1, 1, 48, 64)
     alpha[..., :10] = 0

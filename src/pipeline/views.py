@@ -91,6 +91,8 @@ class Views:
         """The pastiche's at the size of the views, its hidden layer painted where that is asked."""
         height, width = self.pastiche.shape[-2:]
         size = images.fit(height, width, size=min(self._options.size, max(height, width)))
+        if min(size) < 2:
+            raise InputError("--size", str(self._options.size), "more, for a picture so narrow")
         pastiche, depth = (images.resize(x, *size) for x in (self.pastiche, self.depth))
         layers = make_layers(pastiche, depth)
         file = self._run.path / FOLDER / PAINTED
