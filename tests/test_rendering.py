@@ -277,6 +277,9 @@ def test_a_mesh_projects_back_to_the_picture() -> None:
     disparity = torch.rand(1, 1, 30, 40) * JUMP
     vertices, places, faces = mesh.grid_mesh(disparity)
     assert (len(vertices), len(faces)) == (1200, 2 * 29 * 39)
+    np.testing.assert_allclose(
+        places[[0, -1]], [[0.5 / 40, 1 - 0.5 / 30], [1 - 0.5 / 40, 0.5 / 30]]
+    )
     eye = np.array([0, 0, 1 / (0.5 + 0.5 / mesh.RELIEF)])
     rays = vertices - eye
     width = 2 * math.tan(mesh.FIELD_OF_VIEW / 2)
