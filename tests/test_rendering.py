@@ -270,6 +270,8 @@ def test_a_quilt_begins_with_the_leftmost_view_at_the_bottom_left() -> None:
     assert quilt.shape[-2:] == (6 * 60, 8 * 90)
     assert torch.equal(quilt[..., -60:, :90], renderer.render(Eye(-1)))
     assert torch.equal(quilt[..., :60, -90:], renderer.render(Eye(1)))
+    second = renderer.render(Eye(2 * 8 / 47 - 1))
+    assert torch.equal(quilt[..., -120:-60, :90], second)  # a row up
     assert stereo.quilt_name(1600, 1200) == "quilt_qs8x6a0.75.png"
 
 

@@ -29,5 +29,6 @@ def loop_frames(renderer: Renderer, motion: str, seconds: float) -> list[np.ndar
     eyes = [MOTIONS[motion](number / count) for number in range(count)]
     # Some ways lead through every place twice.
     places = [Eye(*(round(part, 6) for part in eye)) for eye in eyes]
-    frames = {eye: to_uint8(renderer.render(eye)) for eye in dict.fromkeys(places)}
+    distinct = list(dict.fromkeys(places))
+    frames = dict(zip(distinct, renderer.render_each(distinct, to_uint8), strict=True))
     return [frames[eye] for eye in places]

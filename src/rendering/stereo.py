@@ -25,11 +25,11 @@ def anaglyph(renderer: Renderer) -> Tensor:
 def quilt(renderer: Renderer) -> Tensor:
     """Views from left to right, for lenticular displays: the first one at the bottom left."""
     count = QUILT_COLUMNS * QUILT_ROWS
-    views = []
-    for number in range(count):
-        view = renderer.render(Eye(2 * number / (count - 1) - 1))
-        scale = min(1.0, QUILT_SIDE / max(view.shape[-2:]))
-        views.append(resize(view, *(max(1, round(scale * side)) for side in view.shape[-2:])))
+    height, width = renderer.shape
+    scale = min(1.0, QUILT_SIDE / max(height, width))
+    size = max(1, round(scale * height)), max(1, round(scale * width))
+    eyes = [Eye(2 * number / (count - 1) - 1) for number in range(count)]
+    views = renderer.render_each(eyes, lambda view: resize(view, *size))
     rows = [torch.cat(views[i : i + QUILT_COLUMNS], 3) for i in range(0, count, QUILT_COLUMNS)]
     return torch.cat(rows[::-1], 2)
 
