@@ -33,7 +33,7 @@ def run_config(folder: Path) -> Config:
         InputError: there is none, or one that a file may not have.
     """
     config = _load_config(folder / "config.yaml")
-    config.tracking.entity = None
+    OmegaConf.update(config, "tracking.entity", None)  # nothing is sent
     _check_repeated(config, ())
     upgraded = legacy.upgrade(config)
     upgraded.pop("hydra", None)
