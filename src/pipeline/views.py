@@ -155,9 +155,7 @@ class Views:
         write_page(self.layers, self._options.strength, self._run.path.name, caption, path)
 
 
-def _write(
-    render: Callable[[Views], Tensor],
-) -> Callable[[Views, Path], None]:
+def _write(render: Callable[[Views], Tensor]) -> Callable[[Views, Path], None]:
     return lambda views, path: images.save_png(render(views), path)
 
 
