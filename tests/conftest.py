@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -103,6 +104,21 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return Ran(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window, WebGL on the processor; skips where there is none to drive."""
+    from playwright import sync_api
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium is installed")  # with STRICT=1 a failure
+    flags = "--no-sandbox --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader"
+    with sync_api.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=chromium, args=flags.split())
+        yield browser
+        browser.close()
 
 
 @dataclass

@@ -21,7 +21,6 @@ from src.runs.reader import Run, find_runs
 from tests.fake_runs import fake_run, fake_sweep, hostile_runs
 
 NASTY = """</script><script>alert(1)</script> "quoted" 'and' <b>&amp; ünï"""
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def data_of(page: Path) -> dict[str, Any]:
@@ -348,20 +347,6 @@ def test_a_folder_that_cannot_be_written(sweep: Path) -> None:
     (sweep / "gallery").write_text("a file, where the folder should be")
     with pytest.raises(InputError, match=r"gallery.*expected a folder that can be written"):
         write_gallery(sweep)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright import sync_api
-
-    if CHROMIUM is None:
-        pytest.skip("no chromium is installed")
-    with sync_api.sync_playwright() as running:
-        browser = running.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 class Visit:

@@ -6,7 +6,6 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,14 @@ from PIL import Image
 from torch import Tensor
 
 from src.core.images import to_uint8
-from src.depth_nets.network import FAR_OVER_NEAR, depth_from_disparity
+from src.depth_nets.network import FAR_OVER_NEAR, depth_from_disparity, invert_depth
 from src.inputs import load_scene
 from src.rendering import mesh, stereo
 from src.rendering.depth_pictures import depth_segments, save_jpeg
-from src.rendering.layers import JUMP, REACH, Layers, depth_of, disparity_of, fringe, make_layers
+from src.rendering.layers import JUMP, REACH, Layers, fringe, make_layers
 from src.rendering.motion import MOTIONS, RATE, loop_frames
 from src.rendering.page import write_page
 from src.rendering.renderer import FOCUS, SHIFT, Eye, Renderer
-from tests.test_gallery import CHROMIUM
 
 EYES = [Eye(-1), Eye(1), Eye(0, -1), Eye(0, 1), Eye(forward=1), Eye(-0.7, 0.7)]
 
@@ -49,13 +47,13 @@ def test_disparity_is_inverse_depth_and_goes_back() -> None:
     near, far = 1.0, FAR_OVER_NEAR
     metric = near + depth.numpy() * (far - near)
     expected = (1 / metric - 1 / far) / (1 / near - 1 / far)
-    np.testing.assert_allclose(disparity_of(depth), expected, atol=1e-6)
-    torch.testing.assert_close(depth_of(disparity_of(depth)), depth, atol=1e-6, rtol=0)
+    np.testing.assert_allclose(invert_depth(depth), expected, atol=1e-6)
+    torch.testing.assert_close(invert_depth(invert_depth(depth)), depth, atol=1e-6, rtol=0)
 
 
 def test_disparity_of_an_estimate_is_the_networks_own() -> None:
     disparity = torch.linspace(0, 1, 101).reshape(1, 1, 1, 101)
-    again = disparity_of(depth_from_disparity(disparity))
+    again = invert_depth(depth_from_disparity(disparity))
     inner = slice(5, -5)  # what is outside its percentiles is cut off
     between = np.polyfit(disparity[0, 0, 0, inner], again[0, 0, 0, inner], 1)
     line = np.polyval(between, disparity[0, 0, 0, inner])
@@ -350,21 +348,6 @@ def test_the_page_holds_the_very_picture_and_no_address(tmp_path: Path) -> None:
     picture = Image.open(io.BytesIO(base64.b64decode(data["image"].partition(",")[2])))
     assert np.array_equal(np.asarray(picture), to_uint8(layers.image))
     assert (data["view"], data["shift"]) == ([90, 60], pytest.approx(1.5 * SHIFT * 90))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright import sync_api
-
-    if CHROMIUM is None:
-        pytest.skip("no chromium is installed")
-    software = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-    with sync_api.sync_playwright() as running:
-        browser = running.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", *software]
-        )
-        yield browser
-        browser.close()
 
 
 def canvas_pixels(page: Any) -> np.ndarray:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from src.core.errors import InputError
 from src.core.images import load_png, save_png
+from src.depth_nets import invert_depth
 from src.inputs import load_scene
 from src.pipeline.arguments import run_config
 from src.pipeline.views import FOLDER, PAINTED, WRITERS, ViewOptions, Views, make_views, select
-from src.rendering.layers import disparity_of
 from src.runs.reader import Run, find_runs
 from src.runs.result import read_settings
 from src.views.__main__ import main
@@ -85,7 +85,7 @@ def test_pairs_for_other_programs(folder: Path) -> None:
     assert main([str(folder), "--only", "pastiche,pastiche_depth,pastiche_gdepth.jpg"]) == 0
     near = load_png(folder / FOLDER / "pastiche_depth.png")
     depth = load_png(folder / "inputs" / "depth.png")
-    torch.testing.assert_close(near, disparity_of(depth), atol=1 / 255, rtol=0)
+    torch.testing.assert_close(near, invert_depth(depth), atol=1 / 255, rtol=0)
     assert near[..., 20, 30] == 1  # white
     scene = load_scene(folder / FOLDER / "pastiche_gdepth.jpg")
     assert scene.depth is not None

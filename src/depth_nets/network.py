@@ -75,7 +75,14 @@ def depth_from_disparity(disparity: Tensor) -> Tensor:
     low, high = torch.quantile(flat, flat.new_tensor(PERCENTILES), dim=1).view(2, -1, 1, 1, 1)
     constant = ~(high - low > 1e-6 * high.abs())
     nearness = ((disparity - low) / (high - low).masked_fill(constant, 1)).clamp(0, 1)
-    # 1 / depth runs evenly from 1 / far to 1 / near.
-    depth = 1 / (1 + (FAR_OVER_NEAR - 1) * nearness)
-    depth = (depth - 1 / FAR_OVER_NEAR) / (1 - 1 / FAR_OVER_NEAR)
+    depth = invert_depth(nearness)
     return torch.where(constant, torch.full_like(depth, 0.5), depth)
+
+
+def invert_depth(x: Tensor) -> Tensor:
+    """Depth in [0, 1], 0 near, to disparity in [0, 1], 1 near; and back, by the same formula.
+
+    1 / depth runs evenly from 1 / far to 1 / near, with far / near = `FAR_OVER_NEAR`, a guess.
+    """
+    inverse = 1 / (1 + (FAR_OVER_NEAR - 1) * x)
+    return (inverse - 1 / FAR_OVER_NEAR) / (1 - 1 / FAR_OVER_NEAR)

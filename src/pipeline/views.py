@@ -15,12 +15,12 @@ from src.core import images, video
 from src.core.errors import InputError, did_you_mean
 from src.core.files import replace_whole
 from src.core.settings import Range
-from src.depth_nets import estimate_depth, vgg_head
+from src.depth_nets import estimate_depth, invert_depth, vgg_head
 from src.inputs import Scene
 from src.pipeline.schema import Config
 from src.rendering import mesh, stereo
 from src.rendering.depth_pictures import depth_segments, save_jpeg
-from src.rendering.layers import MOST_STRENGTH, Layers, depth_of, disparity_of, make_layers
+from src.rendering.layers import MOST_STRENGTH, Layers, make_layers
 from src.rendering.motion import RATE, loop_frames
 from src.rendering.page import write_page
 from src.rendering.renderer import Renderer
@@ -121,7 +121,7 @@ class Views:
         border = self._run.summary.get("mask_border")
         return paint_hidden(
             self._config or run_config(self._run.path),
-            Scene(image, depth_of(disparity), None, None, "hidden"),
+            Scene(image, invert_depth(disparity), None, None, "hidden"),
             layers.inside(layers.hidden_image),
             layers.inside(layers.hidden),
             float(border) if border is not None and is_number(border) else None,
@@ -170,7 +170,7 @@ WRITERS: Mapping[str, Callable[[Views, Path], None]] = {
     "mesh.glb": lambda views, path: mesh.write_mesh(views.layers, path),
     "parallax.html": Views.page,
     "pastiche.jpg": lambda views, path: save_jpeg(views.pastiche, path, views.exif),
-    "pastiche_depth.png": _write(lambda views: disparity_of(views.depth)),
+    "pastiche_depth.png": _write(lambda views: invert_depth(views.depth)),
     "pastiche_gdepth.jpg": lambda views, path: save_jpeg(
         views.pastiche, path, views.exif, depth_segments(views.depth)
     ),

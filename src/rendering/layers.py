@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.depth_nets.network import FAR_OVER_NEAR
+from src.depth_nets import invert_depth
 
 MOST_STRENGTH = 2.0  # of views, for which layers are made
 REACH = 0.06  # of the long side: how far the nearest then moves against the farthest
@@ -35,28 +35,13 @@ class Layers(NamedTuple):
         return image[..., self.margin : -self.margin, self.margin : -self.margin]
 
 
-def disparity_of(depth: Tensor) -> Tensor:
-    """Inverse depth in [0, 1], 1 at the nearest, of depth in [0, 1], 0 at the nearest.
-
-    With the guess that the networks share: the farthest is `FAR_OVER_NEAR` times as far away.
-    """
-    inverse = 1 / (1 + (FAR_OVER_NEAR - 1) * depth)
-    return (inverse - 1 / FAR_OVER_NEAR) / (1 - 1 / FAR_OVER_NEAR)
-
-
-def depth_of(disparity: Tensor) -> Tensor:
-    """The inverse of `disparity_of`."""
-    inverse = disparity * (1 - 1 / FAR_OVER_NEAR) + 1 / FAR_OVER_NEAR
-    return (1 / inverse - 1) / (FAR_OVER_NEAR - 1)
-
-
 def make_layers(image: Tensor, depth: Tensor) -> Layers:
     """The layers of a picture, (1, 3, H, W), and its depth, (1, 1, H, W), both in [0, 1]."""
     height, width = image.shape[-2:]
     reach = max(2, round(REACH * max(height, width)))
     margin = min(reach // 2 + 2, height - 1, width - 1)
     image, disparity = (
-        F.pad(x, [margin] * 4, "reflect") for x in (image, _sharpen(disparity_of(depth)))
+        F.pad(x, [margin] * 4, "reflect") for x in (image, _sharpen(invert_depth(depth)))
     )
     hidden, places = _hidden(disparity, reach)
     hidden_image, hidden_disparity = (x.flatten(2)[..., places] for x in (image, disparity))
