@@ -7,7 +7,7 @@ RUN := .venv/bin/python
 # of the tests: a worker per core, at most four, for each takes 1.5 GB; a file's tests stay together
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup demo test test-all check format lock sync clean
+.PHONY: help setup demo studio test test-all check format lock sync clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,11 +20,14 @@ setup: .venv/.locked ## the environment, from requirements.lock
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 1; }
 	@command -v $(UV) >/dev/null || { echo "fetching uv"; $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	$(UV) pip sync --python $(RUN) requirements.lock
+	$(UV) pip sync --compile-bytecode --python $(RUN) requirements.lock
 	@touch $@
 
 demo: setup ## a first picture: the motorcycle, painted behind it
 	$(RUN) -m src.run +experiment=masked_style
+
+studio: setup ## a page on this machine: photo, depth, mask, run, compare
+	$(RUN) -m src.studio
 
 test: setup ## the test suite
 	$(RUN) -m pytest -m "not slow" $(PARALLEL)

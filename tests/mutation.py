@@ -32,6 +32,7 @@ TESTS = {  # pytest's arguments, for the first beginning of a path; else the tes
     "src/inputs/holes.py": "test_depth_maps.py",
     "src/inputs/xmp.py": "test_embedded.py",
     "src/gallery/": "test_gallery.py",
+    "src/studio/": "test_studio.py -k 'command or formula or the_mask or dropped or below'",
     "src/rendering/": "test_rendering.py -k 'not page and not browser'",
 }
 PAIRS = [(ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.Is, ast.IsNot)]

@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from src.core.errors import InputError, printable
 from src.core.files import write_text
 from src.gallery.sheet import write_sheet
-from src.gallery.table import Table, best, command, commands, in_order, make_table, sample, title
+from src.gallery.table import Table, best, commands, in_order, make_table, sample, title
 from src.gallery.thumbnails import Pictures, make_thumbnails
 from src.runs.quantities import HIGHER, LOWER, NEITHER, quantity
 from src.runs.reader import PASTICHE, Run, find_runs, is_number
@@ -108,7 +108,7 @@ def _data(folder: Path, runs: Sequence[Run], table: Table, pictures: Pictures) -
                 "width": picture.width if picture else None,
                 "height": picture.height if picture else None,
                 "inputs": {name: _url(path, folder) for name, path in run.inputs.items()},
-                "command": command(run),
+                "command": run.command,
             }
         )
     return {

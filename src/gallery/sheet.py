@@ -1,7 +1,7 @@
 """The grid of a page as one picture, to be sent or printed."""
 
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -9,7 +9,7 @@ from src.core.files import replace_whole
 from src.core.images import open_picture
 from src.gallery.table import Table, in_order
 from src.gallery.thumbnails import Pictures
-from src.runs.comparison import Value
+from src.runs.comparison import short_text
 
 CELL = 256  # px, both sides of the largest picture
 GAP, CAPTION, MARGIN = 8, 20, 120  # px; MARGIN: of the names of rows
@@ -37,7 +37,7 @@ def write_sheet(path: Path, table: Table, pictures: Pictures, names: Sequence[st
         columns = table.keys[table.columns]
         rows = table.keys[table.rows] if table.rows else [None] * len(columns)
         ends = in_order(rows), in_order(columns)
-        sides, heads = (list(map(_short, values)) for values in ends)
+        sides, heads = (list(map(short_text, values)) for values in ends)
         for i, place in enumerate(zip(rows, columns, strict=True)):
             if pictures[i]:
                 row, column = (values.index(v) for values, v in zip(ends, place, strict=True))
@@ -61,8 +61,3 @@ def write_sheet(path: Path, table: Table, pictures: Pictures, names: Sequence[st
             sheet.paste(image, (x, y + CAPTION), mask)
     with replace_whole(path) as part:
         sheet.save(part, "JPEG", quality=92)
-
-
-def _short(value: Value | None) -> str:
-    text = "" if value is None else str(value)
-    return PurePath(text).stem if "/" in text else text

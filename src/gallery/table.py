@@ -95,12 +95,6 @@ def best(numbers: Mapping[str, Sequence[float | None]], pictures: Sequence[Any])
     return runs
 
 
-def command(run: Run) -> str | None:
-    """The command line that made a run, where it is known."""
-    overrides = [o for o in run.overrides if not o.startswith("hydra.")]
-    return f"python -m src.run {shlex.join(overrides)}" if overrides else None
-
-
 def commands(runs: Sequence[Run]) -> list[str]:
     """The command lines that made the runs, where they are known: a sweep has one."""
     lines = []
@@ -109,7 +103,7 @@ def commands(runs: Sequence[Run]) -> list[str]:
         if isinstance(task, list) and task:
             lines.append(f"python -m src.run -m {shlex.join(map(str, task))}")
     single = [run for run in runs if run.sweep is None or len(runs) == 1]
-    lines += [line for line in map(command, single) if line]
+    lines += [run.command for run in single if run.command]
     return list(dict.fromkeys(lines))
 
 

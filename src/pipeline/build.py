@@ -22,6 +22,7 @@ from src.objective import Inputs, Objective, Style, Term
 from src.pipeline.masks import (
     Band,
     auto_threshold,
+    is_refined,
     need_depth,
     style_bands,
     style_coverage,
@@ -138,8 +139,7 @@ def _pyramid_level(
         image = _grey(image)
     # Depth is not estimated again, so that masks lie where they will lie in the end.
     depth = image[:, :1] if scene.depth is None else _downscaled(scene.depth, scale)
-    is_refined = scene.is_estimated if config.refine_masks == "auto" else config.refine_masks
-    guide = _downscaled(scene.image, scale) if is_refined else None
+    guide = _downscaled(scene.image, scale) if is_refined(config, scene) else None
     try:
         masks = style_masks(config, depth, auto, guide)
         masks_of_terms = term_masks(config, depth, auto, guide)

@@ -1,10 +1,12 @@
 """The configuration: composed from conf/ and the command line, resolved, validated; its errors."""
 
 import dataclasses
+import json
 import os
 import re
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,10 @@ from src.pipeline.schema import Config, validate
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONF = PROJECT / "conf"
+_COMPOSE_LOCK = threading.Lock()  # Hydra has one state for all threads
+# A value that Hydra's grammar reads as the very same text, and a shell leaves alone.
+PLAIN = r"/?[A-Za-z_][A-Za-z0-9_./-]*"
+YAML_WORDS = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
 # For the files in conf/ and sweeps/, which would otherwise have to be started from one folder.
 OmegaConf.register_new_resolver("project", lambda: str(PROJECT), replace=True)
 OmegaConf.register_new_resolver(
@@ -53,18 +59,19 @@ def compose(*overrides: str) -> Config:
 
 def compose_plain(*overrides: str) -> dict[str, Any]:
     """The same as plain values."""
-    hydras = GlobalHydra.instance()
-    running = hydras.hydra  # that of a run which evaluates itself
-    hydras.clear()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return plain_values(hydra.compose("config", list(overrides)))
-    except HydraException as error:
-        text = " ".join(str(error).split())
-        found = _input_error(error, text, overrides)
-        raise found or InputError("overrides", text, "keys as of python -m src.run") from error
-    finally:
-        GlobalHydra.instance().hydra = running
+    with _COMPOSE_LOCK:
+        hydras = GlobalHydra.instance()
+        running = hydras.hydra  # that of a run which evaluates itself
+        hydras.clear()
+        try:
+            with initialize_config_dir(str(CONF), version_base="1.3"):
+                return plain_values(hydra.compose("config", list(overrides)))
+        except HydraException as error:
+            text = " ".join(str(error).split())
+            found = _input_error(error, text, overrides)
+            raise found or InputError("overrides", text, "keys as of python -m src.run") from error
+        finally:
+            GlobalHydra.instance().hydra = running
 
 
 def experiments() -> list[str]:
@@ -208,10 +215,19 @@ def _unreadable(argument: str) -> InputError:
     return InputError(key.lstrip("+~"), repr(value), expected)
 
 
+def override(key: str, value: str | float) -> str:
+    """An argument of a command line, in quotes for Hydra's grammar where it needs them."""
+    if not isinstance(value, str):
+        return f"{key}={json.dumps(value)}"
+    if re.fullmatch(PLAIN, value) and value.lower() not in YAML_WORDS:
+        return f"{key}={value}"
+    # Inside quotes a backslash stands for itself, but before a quote.
+    inner = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + '\\"' * bool(found[2]), value)
+    return f'{key}="{inner}"'
+
+
 def _quoted(key: str, value: str) -> str:
-    """An argument as a shell passes it on, with quotes for Hydra's grammar inside."""
-    inner = value.replace("\\", "\\\\").replace('"', '\\"')
-    return shlex.quote(f'{key}="{inner}"')
+    return shlex.quote(override(key, value))
 
 
 def _no_experiment() -> InputError:

@@ -63,6 +63,11 @@ def auto_threshold(config: Config, scene: Scene) -> float | None:
     return masks.otsu_threshold(scene.depth, scene.valid)
 
 
+def is_refined(config: Config, scene: Scene) -> bool:
+    """Whether masks of depth are brought to the photo's silhouettes."""
+    return scene.is_estimated if config.refine_masks == "auto" else config.refine_masks
+
+
 def term_masks(
     config: Config, depth: Tensor | None, auto: float | None, guide: Tensor | None = None
 ) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from src.core.settings import (
     from_mapping,
 )
 from src.pipeline.targets import check_targets
-from src.runs.result import Format
+from src.runs.reader import Format
 
 Node = Mapping[str, Any]
 Name = str | int | float  # as YAML reads it: a file or a run may be called 3

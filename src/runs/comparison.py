@@ -85,11 +85,13 @@ def run_names(runs: Sequence[Run], longest: int = 120) -> list[str]:
     for run in runs:
         folder = run.path.resolve()
         values = overrides_by_key(run)
-        words = [f"{key}={_file_name(values[key])}" for key in values if key in swept]
+        words = [f"{key}={short_text(values[key])}" for key in values if key in swept]
         name = " ".join([f"{folder.parent.name}/{folder.name}", *words])
         names.append(printable(name)[:longest])
     return names
 
 
-def _file_name(value: str) -> str:
-    return PurePath(value).stem if "/" in value else value
+def short_text(value: Value | None) -> str:
+    """A setting's value to show: of a path the file's name without its kind, of none nothing."""
+    text = "" if value is None else str(value)
+    return PurePath(text).stem if "/" in text else text

@@ -4,13 +4,14 @@ import csv
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -35,6 +36,7 @@ T = TypeVar("T")
 MOST_BYTES, MOST_YAML_BYTES = 2**23, 2**20
 MOST_ENTRIES, MOST_LEVELS = 2000, 16
 LONGEST_TEXT, LONGEST_KEY = 2**16, 200  # a list of pictures; the page has each key once per run
+Format = Literal["png", "jpg", "tiff", "webp", "heic"]  # of the result
 STATUSES = ("done", "interrupted", "failed", "unfinished", "missing")
 
 
@@ -118,6 +120,12 @@ class Run:
         """What the command line set for this run, as typed; empty where that is not known."""
         path = self.path / ".hydra" / "overrides.yaml"
         return [str(item) for item in _read(path, _load_yaml, list[Any]())]
+
+    @property
+    def command(self) -> str | None:
+        """The command line that made the run, where it is known."""
+        words = [word for word in self.overrides if not word.startswith("hydra.")]
+        return f"python -m src.run {shlex.join(words)}" if words else None
 
     @cached_property
     def inputs(self) -> dict[str, Path]:

@@ -5,7 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from src.core.images import FORMATS, load_png, open_picture, srgb_profile, to_ui
 
 log = logging.getLogger(__name__)
 
-Format = Literal["png", "jpg", "tiff", "webp", "heic"]
 HEAD = "# config.yaml of a run: python -m src.run --config-path FOLDER --config-name config"
 CHARACTER_CODE = bytes(8)  # begins EXIF's UserComment; these say nothing, and UTF-8 follows
 COLOR_TYPES = {3: 2, 4: 6}  # of PNG, by channels
@@ -44,7 +43,7 @@ def save_result(
 
     Args:
         image: (1, 3, H, W), clipped to [0, 1].
-        path: its suffix is one of `Format`'s.
+        path: its suffix is one of `reader.Format`'s.
         settings: of the run, as YAML.
         exif: what else it says, changed by this.
         alpha: (1, 1, H, W) in [0, 1]; a JPEG has white behind it.
