@@ -1,6 +1,7 @@
 """The page as a whole: its tabs, its looks, and whom it answers."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,8 @@ def serve(outputs: Path, host: str, port: int | None, password: str | None) -> N
         sys.setswitchinterval(0.0002)  # seconds: torch is imported while the browser loads the page
         from src.studio.preview import preview
 
-        preview(f"+experiment={FIRST}")  # what it shows first
+        with suppress(InputError):
+            preview(f"+experiment={FIRST}")  # what it shows first
         sys.setswitchinterval(usual)
         page.block_thread()
     finally:

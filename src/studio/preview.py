@@ -88,7 +88,14 @@ class Preview:
             live: leave out what takes longer than a movement of the hand: silhouettes.
         """
         guide = self.scene.image if is_refined(self.config, self.scene) and not live else None
-        return self._paint(self._depth[0], mask, guide)
+        found = self._masks(self._depth[0], mask, guide)
+        if mask.strokes is None or not self._has_border:
+            return found
+        (last, paint), *before = reversed(found.items())
+        layer = torch.from_numpy(mask.strokes.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        layer = resize(layer, *paint.shape[-2:])
+        paint = torch.lerp(paint, layer[:, :3].mean(1, keepdim=True), layer[:, 3:]).clamp(0, 1)
+        return {name: 1 - paint for name, _ in before} | {last: paint}
 
     def keep(self, mask: Mask, folder: Path) -> Path:
         """The mask with the strokes over it as a file of a folder, named by what is in it."""
@@ -129,7 +136,7 @@ class Preview:
     def _has_border(self) -> bool:
         return any("center" in node for node in mask_nodes(self.config))
 
-    def _paint(self, depth: Tensor, mask: Mask, guide: Tensor | None) -> dict[str, Tensor]:
+    def _masks(self, depth: Tensor, mask: Mask, guide: Tensor | None) -> dict[str, Tensor]:
         config, auto = self.config, self.border
         if self._has_border:
             config = deepcopy(config)
@@ -142,13 +149,7 @@ class Preview:
             found = {x: 1 - y for x, y in term_masks(config, depth, auto, guide).items()}
         if len(found) == 1:
             found = dict(zip(["in paint"], found.values(), strict=True))
-        if mask.strokes is None or not self._has_border or depth.shape != self._depth[0].shape:
-            return found
-        (last, paint), *before = reversed(found.items())
-        layer = torch.from_numpy(mask.strokes.astype(np.float32) / 255).permute(2, 0, 1)[None]
-        layer = resize(layer, *paint.shape[-2:])
-        paint = torch.lerp(paint, layer[:, :3].mean(1, keepdim=True), layer[:, 3:]).clamp(0, 1)
-        return {name: 1 - paint for name, _ in before} | {last: paint}
+        return found
 
     def _histogram(self, mask: Mask) -> str:
         """How much of the photo lies at each depth, with the masks over it, as SVG."""
@@ -161,7 +162,7 @@ class Preview:
         )
         if self._has_border:
             places = torch.linspace(0, 1, POINTS)
-            curves = self._paint(places.view(1, 1, 1, -1), mask, None)
+            curves = self._masks(places.view(1, 1, 1, -1), mask, None)
             for curve, color in zip(reversed(curves.values()), ("far", "near"), strict=False):
                 points = " ".join(
                     f"{x * WIDTH:.1f},{(1 - y) * HEIGHT:.1f}"
