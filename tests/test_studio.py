@@ -27,7 +27,7 @@ from src.pipeline.config import compose
 from src.runs.reader import Run, find_runs
 from src.studio import panels
 from src.studio.__main__ import main
-from src.studio.choices import Choices, arguments, command, defaults, names
+from src.studio.choices import Choices, about, arguments, command, defaults, names
 from src.studio.files import KINDS, NEAR, Files, result, views
 from src.studio.preview import SIDE, Mask, preview
 from src.studio.queue import Queue
@@ -88,6 +88,12 @@ def test_every_choice_is_in_the_command() -> None:
     assert (config.colors, config.init) == ("match", "noise")
 
 
+@pytest.mark.parametrize("name", names())
+def test_what_an_experiment_is_for_is_said(name: str) -> None:
+    assert about(name)[0].isupper()
+    assert "python" not in about(name)
+
+
 # ---- preview ----------------------------------------------------------------------------------
 
 
@@ -115,7 +121,7 @@ def test_the_preview_shows_the_mask_of_the_formula() -> None:
 def test_a_run_has_the_mask_that_was_drawn(
     command: Command, experiment: str, tmp_path: Path
 ) -> None:
-    values = {key: None for key in KINDS} | {
+    values = dict.fromkeys(KINDS, "") | {
         "mask.center": 0.3,
         "mask.slope": 15.0,
         "mask.invert": False,
@@ -190,9 +196,19 @@ def test_panels_escape_what_runs_say(tmp_path: Path) -> None:
         assert "<b>&" not in text
 
 
-def test_other_hosts_want_a_password(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--host", "0.0.0.0"]) == 1
-    assert capsys.readouterr().err.startswith("error: --host: got '0.0.0.0' without a password")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--host 0.0.0.0", "error: --host: got '0.0.0.0' without a password"),
+        ("--port 99999", "error: --port: got 99999; expected"),
+        ("--host 192.0.2.1 --password x", "error: --host and --port: got 192.0.2.1 and None"),
+    ],
+)
+def test_an_address_that_cannot_be_served(
+    words: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words.split(), "--outputs", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(line)
 
 
 def test_one_command_at_a_time_whoever_looks_on(tmp_path: Path) -> None:
@@ -313,7 +329,9 @@ def until(check: Callable[[], Any]) -> Any:
 
 
 def shown_command(page: Any) -> list[str]:
-    return shlex.split(page.inner_text("#command .cm-content"))[3:]
+    """The command's words after `python -m src.run`; none where there is no command."""
+    line = page.query_selector("#command .cm-content")
+    return shlex.split(line.inner_text())[3:] if line else []
 
 
 def set_number(page: Any, part: str, value: float) -> None:
@@ -391,6 +409,32 @@ def test_photos_paintings_and_bad_files(page: Any, tmp_path: Path) -> None:
     assert page.locator("img.painting").count() == 2
 
 
+def test_a_depth_file_is_its_photos(page: Any, tmp_path: Path) -> None:
+    depth = np.linspace(1000, 5000, 500 * 741).reshape(500, 741).astype(np.uint16)
+    Image.fromarray(depth).save(tmp_path / "depth.png")
+    Image.fromarray((depth // 20).astype(np.uint8)).save(tmp_path / "8 bits.png")
+    page.click("text=its depth")
+    page.set_input_files("#depth-path-file input[type=file]", tmp_path / "depth.png")
+    until(lambda: any(x.startswith("depth.path=") for x in shown_command(page)))
+    page.wait_for_selector("#depth-path-file input[type=file]", state="attached")
+    page.set_input_files("#depth-path-file input[type=file]", tmp_path / "8 bits.png")
+    until(lambda: "depth.kind: got auto and an 8-bit map" in page.inner_text("#problem"))
+    page.get_by_label("bright").check()
+    until(lambda: "depth.kind=disparity" in shown_command(page))
+    page.set_input_files("#content-file input[type=file]", tmp_path / "depth.png")
+    until(lambda: any("photos/depth.png" in x for x in shown_command(page)))
+    until(lambda: not any(x.startswith("depth.") for x in shown_command(page)))
+
+
+def test_a_number_that_cannot_be_is_said(page: Any) -> None:
+    page.fill("#size input", "-5")
+    until(lambda: "size: got -5" in page.inner_text("#problem"))
+    assert shown_command(page) == []
+    page.fill("#size input", "64")
+    until(lambda: "size=64" in shown_command(page))
+    assert page.inner_text("#problem").strip() == ""
+
+
 def test_a_run_is_watched_and_compared(page: Any, browser: Any, studio: Page) -> None:
     fake_run(studio.outputs / "naive" / "earlier", {"mask.center": 0.1})
     set_number(page, "size", 96)
@@ -406,6 +450,9 @@ def test_a_run_is_watched_and_compared(page: Any, browser: Any, studio: Page) ->
     assert (run.status, run.overrides) == ("done", words)
     page.wait_for_selector("#picture img", state="attached")
     assert page.locator("#progress polyline").count() >= 3
+    page.fill("#count input", "3")
+    page.click("#more")
+    until(lambda: "steps: got 3; expected more than the 4" in page.inner_text("body"))
     page.fill("#count input", "6")
     page.click("#more")
     until(lambda: "done. 6 steps" in page.inner_text("#progress"))

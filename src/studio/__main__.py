@@ -7,9 +7,11 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated
 from unittest import mock
 
 from src.core.errors import InputError
+from src.core.settings import Range, check_value
 from src.pipeline.config import exit_status
 
 LOCAL = "127.0.0.1"
@@ -22,6 +24,8 @@ def studio(options: argparse.Namespace) -> None:
     if options.host not in (LOCAL, "localhost") and not options.password:
         expected = f"--password with it, or {LOCAL}, which this machine alone sees"
         raise InputError("--host", f"'{options.host}' without a password", expected)
+    if options.port is not None:
+        check_value("--port", options.port, Annotated[int, Range(0, high=65535)])
     os.environ |= QUIET
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), LOCAL, "localhost"]))

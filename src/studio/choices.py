@@ -4,10 +4,11 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from src.core.errors import InputError
-from src.pipeline.config import compose_plain, experiments, override
+from src.pipeline.config import CONF, compose, compose_plain, experiments, override
 from src.runs.comparison import Value
 from src.runs.reader import flatten
 from src.studio.files import KINDS, Files, short
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 CENTER, SLOPE, DRAWN = "mask.center", "mask.slope", "mask.path"
 BORDER_STEP = 0.01  # of the page's slider
+STEEPEST = 60  # slope
 SIZE = 512  # px, long side where no key says another
 # What the preview depends on, but for what moves, the mask's center and slope.
 SEEN = (*KINDS, "depth.source", "depth.kind", "mask.invert", "refine_masks")
@@ -27,6 +29,13 @@ SEEN = (*KINDS, "depth.source", "depth.kind", "mask.invert", "refine_masks")
 def names() -> list[str]:
     """The experiments to choose from: the paper's own settings want networks that are fetched."""
     return [name for name in experiments() if not name.startswith("paper_")]
+
+
+def about(experiment: str) -> str:
+    """What an experiment is for, in the words of its file in conf/."""
+    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8").splitlines()
+    comments = takewhile(lambda line: line.startswith("# "), lines[2:])  # after its command
+    return " ".join(line.removeprefix("# ") for line in comments)
 
 
 @cache
@@ -90,14 +99,21 @@ class Choices:
         return Mask(self._checked[CENTER], self._checked[SLOPE], self.strokes)
 
     def words(self, keep: bool = True) -> list[str]:
-        """The command line after `python -m`; `keep` the drawn mask as a file, which it names."""
+        """The command line after `python -m`.
+
+        Args:
+            keep: check it, and keep the drawn mask as a file, which it names.
+        """
         values = dict(self._checked)
         if abs(values[CENTER] - self.preview.border) < 0.6 * BORDER_STEP:  # as `auto` has it
             values[CENTER] = None
         if self.strokes is not None and CENTER in defaults(self.experiment) and keep:
             values[DRAWN] = short(self.preview.keep(self.mask, self.files.own / "masks"))
         values["output_dir"] = short(self.files.outputs)
-        return ["src.run", *arguments(self.experiment, values)]
+        words = arguments(self.experiment, values)
+        if keep:
+            compose(*words)
+        return ["src.run", *words]
 
     @cached_property
     def _checked(self) -> dict[str, Any]:
@@ -106,11 +122,11 @@ class Choices:
         if self.experiment not in names():
             raise InputError("experiment", repr(self.experiment), "one of the list")
         for key in KINDS:
-            if values[key] is not None and key in usual:
+            if key in usual and values[key] != "":
                 self.files.check(key, values[key])
-        for key in (CENTER, SLOPE):
-            if not isinstance(values[key], int | float):
-                raise InputError(key, "nothing", "a number")
+        for key, most in ((CENTER, 1), (SLOPE, STEEPEST)):
+            if not isinstance(values[key], int | float) or not 0 <= values[key] <= most:
+                raise InputError(key, repr(values[key]), f"a number from 0 to {most}")
         if CENTER in usual:
             values["mask.invert"] = bool(values["mask.invert"]) != usual["mask.invert"]
         else:

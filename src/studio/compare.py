@@ -1,10 +1,13 @@
 """The tab on which what was made lies side by side."""
 
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from src.core.errors import InputError
 from src.runs.comparison import settings, short_text, swept_keys, varied
 from src.runs.reader import Run
 from src.studio import panels
@@ -37,7 +40,7 @@ class Compare:
                     make = gr.Button("Make views in three dimensions", elem_id="views")
             with gr.Column(scale=1, min_width=300):
                 gallery = gr.Gallery(
-                    label="runs", columns=3, allow_preview=False, elem_id="gallery", height=420,
+                    label="runs", columns=2, allow_preview=False, elem_id="gallery", height=420,
                     object_fit="contain", buttons=[],
                 )  # fmt: skip
                 loop = gr.Image(
@@ -48,24 +51,25 @@ class Compare:
                 )
         table = gr.Dataframe(label="what differs", interactive=False, elem_id="table", wrap=True)
         names = gr.State([])
-        lists: dict[str, Any] = {"fn": checked(self._list), "inputs": folder} | SAYS
+        lists: dict[str, Any] = {"fn": checked(self._list), "inputs": [folder, left, right]} | SAYS
         lists["outputs"] = [gallery, names, left, right, folder]
         pair: dict[str, Any] = {"fn": self._compare, "inputs": [names, left, right]} | QUIET
         pair["outputs"] = [slider, made_by, download, loop, others, table]
         gr.on([tab.select, folder.input], **lists).then(**pair)
         gallery.select(_picked, names, right, **QUIET).then(**pair)
         gr.on([left.input, right.input], **pair)
-        make.click(self._add_views, right, **SAYS)
+        make.click(checked(self._add_views), right, **SAYS)
 
-    def _list(self, folder: str) -> tuple[Any, ...]:
+    def _list(self, folder: str, left: str, right: str | None) -> tuple[Any, ...]:
         """A folder's runs: the gallery, their names, both lists to compare, folders."""
-        runs = [run for run in self._files.runs(folder) if run.pastiche][:MOST_RUNS]
+        runs = list(islice(filter(_has_picture, self._files.runs(folder)), MOST_RUNS))
         names = [self._files.name(run) for run in runs]
+        newest = names[0] if names else None
         return (
             [(str(run.pastiche), name) for run, name in zip(runs, names, strict=True)],
             names,
-            gr.update(choices=[PHOTO, *names], value=PHOTO),
-            gr.update(choices=names, value=names[0] if names else None),
+            gr.update(choices=[PHOTO, *names], value=left if left in names else PHOTO),
+            gr.update(choices=names, value=right if right in names else newest),
             gr.update(choices=self._files.folders()),
         )
 
@@ -80,7 +84,7 @@ class Compare:
         before = run.inputs.get("content") if other is None else other.pastiche
         runs = [other] if other else [self._files.run(name) for name in names if name != right]
         return (
-            (str(before), str(run.pastiche)) if before else None,
+            (str(before or run.pastiche), str(run.pastiche)),
             panels.code(run.command or ""),
             gr.update(value=str(result(run)), interactive=True),
             gr.update(value=loop, visible=loop is not None),
@@ -100,9 +104,20 @@ class Compare:
 
     def _add_views(self, right: str | None) -> None:
         run = self._files.run(right)
-        if run is not None:
-            self._queue.add("src.views", short(run.path))
-            gr.Info("Its progress is on the tab Paint; then choose the run again.")
+        if run is None:
+            raise InputError("run", "nothing", "one on the right")
+        self._queue.add("src.views", short(run.path))
+        gr.Info("Its progress is on the tab Paint; then choose the run again.")
+
+
+def _has_picture(run: Run) -> bool:
+    from src.core.images import open_picture  # with torch, 3 s: the page is there before
+
+    try:
+        with open_picture(run.pastiche or Path()):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _picked(names: list[str], event: gr.SelectData) -> str:

@@ -38,9 +38,10 @@ class Files:
         if names is None:
             classics = [name for name in samples.CLASSICS if samples.cached(name).is_file()]
             names = [*samples.paintings(), *classics]
+        names = [*names, *[""] * (key == "depth.path")]
         kept = filter(_is_file, (self.own / KINDS[key]).glob("*"))
         newest = sorted(kept, key=lambda path: -path.stat().st_mtime)
-        return [(x, x) for x in names] + [(path.name, short(path)) for path in newest]
+        return [(x or "none", x) for x in names] + [(path.name, short(path)) for path in newest]
 
     def check(self, key: str, value: object) -> None:
         """Refuse what is none of a key's `choices`, by an InputError."""

@@ -1,5 +1,6 @@
 """The page as a whole: its tabs, its looks, and whom it answers."""
 
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -74,8 +75,14 @@ def serve(outputs: Path, host: str, port: int | None, password: str | None) -> N
     """Serve the page until Ctrl-C.
 
     Raises:
-        InputError: the port is taken.
+        InputError: the address is not this machine's, or the port is taken.
     """
+    try:
+        with socket.create_server((host, port or 0)) as free:
+            port = free.getsockname()[1] if port == 0 else port
+    except OSError as error:
+        expected = "an address of this machine, and a free port"
+        raise InputError("--host and --port", f"{host} and {port}", expected) from error
     files = Files(outputs)
     queue = Queue(files.outputs)
     page = build(files, queue)
@@ -85,27 +92,24 @@ def serve(outputs: Path, host: str, port: int | None, password: str | None) -> N
         "app_kwargs": {"middleware": [Middleware(Guard, hosts=hosts)]},
         "css_paths": Path(__file__).parent / "studio.css",
     }
-    try:
-        _, address, _ = page.launch(
-            **options,
-            server_name=host,
-            server_port=port,
-            auth=None if password is None else (USER, password),
-            allowed_paths=[str(files.outputs)],
-            max_file_size=MOST_UPLOAD,
-            theme=THEME,
-            share=False,
-            ssr_mode=False,
-            run_history=False,
-            enable_monitoring=False,
-            mcp_server=False,
-            pwa=False,
-            footer_links=[],
-            quiet=True,
-            prevent_thread_lock=True,
-        )
-    except OSError as error:
-        raise InputError("--port", str(port), "a free one") from error
+    _, address, _ = page.launch(
+        **options,
+        server_name=host,
+        server_port=port,
+        auth=(USER, password) if password else None,
+        allowed_paths=[str(files.outputs)],
+        max_file_size=MOST_UPLOAD,
+        theme=THEME,
+        share=False,
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        pwa=False,
+        footer_links=[],
+        quiet=True,
+        prevent_thread_lock=True,
+    )
     print(f"the page: {address}", flush=True)
     queue.start()
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from src.core.errors import InputError
-from src.pipeline.config import override
+from src.pipeline.config import format_error, override
 from src.runs.reader import Run
 from src.studio import panels
 from src.studio.choices import (
@@ -17,7 +17,9 @@ from src.studio.choices import (
     CENTER,
     SIZE,
     SLOPE,
+    STEEPEST,
     Choices,
+    about,
     command,
     defaults,
     names,
@@ -43,14 +45,15 @@ SAYS = QUIET | {"queue": True}  # of one with an error to say, for which Gradio 
 
 
 def checked(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """An answer to an event, whose InputError is a line that the page shows for a while."""
+    """An answer to an event, whose error is a line that the page shows for a while."""
 
     @wraps(answer)
     def answered(*inputs: Any) -> Any:
         try:
             return answer(*inputs)
-        except InputError as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+        except (InputError, OSError) as error:
+            text = html.escape(format_error(error, []))
+            raise gr.Error(text, print_exception=False) from error
 
     return answered
 
@@ -66,6 +69,7 @@ class Paint:
             with gr.Column(scale=1, min_width=300):
                 self._add_pictures()
             with gr.Column(scale=2, min_width=300):
+                self._problem = gr.HTML(elem_id="problem")
                 self._preview = gr.HTML(elem_id="preview", js_on_load=POINTER, min_height=420)
                 with gr.Column() as self._mask:
                     self._add_mask()
@@ -93,7 +97,13 @@ class Paint:
 
     def _add_file(self, key: str, label: str, value: str | None, kinds: list[str]) -> None:
         """A list of files, to which one can be dropped."""
-        self._add(key, gr.Dropdown, choices=[value] if value else [], value=value, label=label)
+        self._add(
+            key,
+            gr.Dropdown,
+            choices=[("none", "")] if value == "" else [value],
+            value=value,
+            label=label,
+        )
         part = self._parts[key]
         drop = gr.File(
             label=f"or drop a {label} here", file_types=kinds, height=84, elem_classes="drop",
@@ -113,13 +123,15 @@ class Paint:
     def _add_pictures(self) -> None:
         self._add_file("content", "photo", self._usual["content"], PICTURES)
         with gr.Accordion("its depth", open=False):
-            sources = ["auto", "embedded", "estimate"]
+            sources = [("auto", "auto"), ("what the photo carries", "embedded")]
+            sources += [("an estimate", "estimate")]
             self._add("depth.source", gr.Radio, choices=sources, label="depth from")
-            self._add_file("depth.path", "depth file", None, DEPTHS)
-            kinds = [("as the file says", "auto"), ("dark", "depth"), ("bright", "disparity")]
+            self._add_file("depth.path", "depth file", "", DEPTHS)
+            kinds = [("as the file says", "auto"), ("dark (depth)", "depth")]
+            kinds += [("bright (disparity)", "disparity")]
             self._add("depth.kind", gr.Radio, choices=kinds, label="in that file, near is")
         self._experiment = gr.Dropdown(
-            names(), value=FIRST, label="experiment", elem_id="experiment"
+            names(), value=FIRST, label="experiment", info=about(FIRST), elem_id="experiment"
         )
         self._add_file("style", "painting", self._usual["style"], PICTURES)
         with gr.Column(visible=False) as self._near:
@@ -129,27 +141,29 @@ class Paint:
         with gr.Row():
             border = {"minimum": 0, "maximum": 1, "step": BORDER_STEP, "value": 0.5, "buttons": []}
             self._add(CENTER, gr.Slider, label="border of near and far", **border)
-            hard = {"minimum": 1, "maximum": 60, "step": 1, "buttons": []}
-            self._add(SLOPE, gr.Slider, label="its softness to hardness", **hard)
+            hard = {"minimum": 0, "maximum": STEEPEST, "step": 1, "buttons": []}
+            self._add(SLOPE, gr.Slider, label="hardness of the border", **hard)
         with gr.Row():
             gr.Radio(
                 BRUSHES, value="border", label="pointer on the photo", elem_id="brush",
                 interactive=True,
             )  # fmt: skip
             refine = [("auto", "auto"), ("on", True), ("off", False)]
-            self._add("refine_masks", gr.Radio, choices=refine, label="silhouettes of the photo")
+            self._add(
+                "refine_masks", gr.Radio, choices=refine, label="follow the edges of the photo"
+            )
         with gr.Row():
-            self._add("mask.invert", gr.Checkbox, label="the other way round")
-            self._forget = gr.Button("Without the drawing", elem_id="forget")
+            self._add("mask.invert", gr.Checkbox, label="swap near and far")
+            self._forget = gr.Button("Forget the drawing", elem_id="forget")
 
     def _add_settings(self) -> None:
-        whole = {"precision": 0, "minimum": 1, "min_width": 100}
+        whole = {"precision": 0, "min_width": 100}
         self._add("size", gr.Number, value=SIZE, label="size, px", **whole)
         self._add("steps", gr.Number, label="steps", **whole)
         share = {"minimum": 0, "maximum": 1, "step": 0.05, "buttons": []}
-        self._add("strength", gr.Slider, label="strength of paint", **share)
-        weight = {"value": 0, "minimum": 0, "min_width": 100}
-        self._add("loss.depth.weight", gr.Number, label="depth weight", **weight)
+        self._add("strength", gr.Slider, label="paint", **share)
+        weight = {"value": 0, "min_width": 100}
+        self._add("loss.depth.weight", gr.Number, label="depth loss", **weight)
         self._add("colors", gr.Dropdown, choices=COLORS, label="colours")
         self._add("init", gr.Dropdown, choices=STARTS, label="start from")
 
@@ -161,9 +175,8 @@ class Paint:
             with gr.Row():
                 count = gr.Number(
                     200,
-                    label="steps in all",
+                    label="up to step",
                     precision=0,
-                    minimum=1,
                     min_width=100,
                     elem_id="count",
                 )
@@ -185,7 +198,7 @@ class Paint:
         # One after the other: an answer that took longer would replace that to a later change.
         in_turn = {"concurrency_id": "settle", "concurrency_limit": 1}
         settle: dict[str, Any] = {"fn": self._settle, "inputs": self._inputs} | SAYS | in_turn
-        settle["outputs"] = [self._preview, self._command]
+        settle["outputs"] = [self._preview, self._command, self._problem]
         newest: dict[str, Any] = settle | {"trigger_mode": "always_last"}
         sliders = [parts[key] for key in (CENTER, SLOPE)]
         live = {"fn": self._live, "trigger_mode": "always_last"}
@@ -195,12 +208,13 @@ class Paint:
         gr.on([part.change for part in masks], **newest)
         photo = [parts[key] for key in ("content", "depth.source", "depth.path", "depth.kind")]
         others = [part for part in parts.values() if part not in [*sliders, *masks, *photo]]
-        line = {"fn": self._line, "outputs": self._command}
+        line = {"fn": self._line, "outputs": settle["outputs"][1:]}
         gr.on([part.change for part in others], **newest | line)
-        border: dict[str, Any] = {"fn": self._border, "inputs": self._inputs} | QUIET
+        border: dict[str, Any] = newest | {"fn": self._border}
         border["outputs"] = [parts[CENTER], self._strokes]
         gr.on([self._page.load, *(part.change for part in photo)], **border).then(**settle)
-        changed = [self._near, self._mask, *(parts[key] for key in OF_EXPERIMENT)]
+        photo[0].change(lambda: ["", "auto"], None, photo[2:], **QUIET)  # a depth file is a photo's
+        changed = [self._near, self._mask, self._experiment, *(parts[key] for key in OF_EXPERIMENT)]
         chosen = self._experiment.change(_settings, self._experiment, changed, **QUIET)
         clicked = self._preview.click(self._click, self._inputs, parts[CENTER], **QUIET)
         drawn = self._preview.apply(_strokes, None, self._strokes, **QUIET)
@@ -216,28 +230,29 @@ class Paint:
         )
 
     def _live(self, *inputs: Any) -> tuple[Any, ...]:
-        """While a slider moves: preview, command."""
+        """While a slider moves: preview, command, no problem."""
         try:
             choices = self._choices(*inputs)
             shown = choices.preview.html(choices.mask, live=True)
-            return shown, command(*choices.words(keep=False))
-        except InputError:  # which is said already
-            return gr.skip(), gr.skip()
+            return shown, command(*choices.words(keep=False)), ""
+        except InputError:  # which `settle` says
+            return gr.skip(), gr.skip(), gr.skip()
 
     def _settle(self, *inputs: Any) -> tuple[Any, ...]:
-        """When it rests, with silhouettes: preview, or why there is none; command."""
+        """When it rests, with silhouettes: preview, command, what is wrong with them."""
         try:
             choices = self._choices(*inputs)
-            return choices.preview.html(choices.mask), command(*choices.words())
+            shown = choices.preview.html(choices.mask)
         except InputError as error:
-            return panels.problem(error), ""
+            return "", "", panels.problem(error)
+        return shown, *self._line(*inputs)
 
-    def _line(self, *inputs: Any) -> str:
-        """For what no preview shows: the command."""
+    def _line(self, *inputs: Any) -> tuple[str, str]:
+        """For what no preview shows: the command, or what is wrong with it."""
         try:
-            return command(*self._choices(*inputs).words())
-        except InputError:  # which `settle` says
-            return ""
+            return command(*self._choices(*inputs).words()), ""
+        except InputError as error:
+            return "", panels.problem(error)
 
     def _border(self, *inputs: Any) -> tuple[Any, ...]:
         """For another photo or depth: the border that `auto` gives, and no strokes."""
@@ -263,22 +278,27 @@ class Paint:
         """Go on with the run that is shown, up to `count` steps: the run to show."""
         run = self._run_shown(shown)
         if run is None:
-            raise InputError("resume", "nothing", "a run that is shown here")
-        if not count or count < 1:
-            raise InputError("steps", repr(count), "a whole number, 1 or more")
-        self._queue.add("src.run", override("resume", short(run.path)), f"steps={int(count)}")
+            raise InputError("run", "nothing", "one that is shown here")
+        done = run.summary.get("steps", 0)
+        if not count or count <= done:
+            raise InputError("steps", repr(count), f"more than the {done} that the run has")
+        resume = override("resume", short(run.path))
+        place = override("output_dir", short(self._files.outputs))
+        self._queue.add("src.run", resume, f"steps={int(count)}", place)
         return NEWEST
 
     def _again(self, shown: str) -> Any:
         """The list of what to start from, the run that is shown chosen."""
         run = self._run_shown(shown)
         if run is None or run.pastiche is None:
-            raise InputError("init", "nothing", "a run that is shown here, with a result")
+            raise InputError("run", "nothing", "one that is shown here, with a result")
         name = self._files.name(run)
         return gr.update(choices=[*STARTS, name], value=name)
 
     def _run_shown(self, shown: str) -> Run | None:
-        return next(iter(self._files.runs()), None) if shown == NEWEST else self._files.run(shown)
+        if shown != NEWEST:
+            return self._files.run(shown)
+        return next((run for run in self._files.runs() if run.status != "failed"), None)
 
     def _watch(self, shown: str, seen: str) -> tuple[Any, ...]:
         """Once a second: what goes on, the picture on the way, a stamp of it, the runs."""
@@ -293,11 +313,11 @@ class Paint:
 
 
 def _settings(experiment: str) -> tuple[Any, ...]:
-    """Which parts an experiment has, and its values for OF_EXPERIMENT."""
+    """Which parts an experiment has, what it is for, and its values for OF_EXPERIMENT."""
     usual = defaults(experiment)
     seen = (gr.update(visible=key in usual) for key in (NEAR, CENTER))
     values = {SLOPE: 20.0} | usual | {"loss.depth.weight": usual["loss.depth.weight"] or 0}
-    return (*seen, *(values[key] for key in OF_EXPERIMENT))
+    return (*seen, gr.update(info=about(experiment)), *(values[key] for key in OF_EXPERIMENT))
 
 
 def _strokes(event: gr.EventData) -> Any:

@@ -1,6 +1,9 @@
 // On the photo, its depth or the histogram a click sets the border; with a brush the photo is drawn on.
 const strokes = document.createElement("canvas"); // what was drawn, at the size of the preview
-const brush = () => document.querySelector("#brush input:checked")?.value;
+const brush = () => {
+  const part = document.querySelector("#brush"); // hidden where nothing can be drawn
+  return part?.offsetParent ? part.querySelector("input:checked").value : "border";
+};
 let overlay = null; // shows a stroke until the preview has it
 let last = null;
 

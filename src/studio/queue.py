@@ -44,7 +44,6 @@ class Queue:
         self._folder = outputs / "studio"
         self._running = self._folder / "running.json"
         self._waiting = self._folder / "queue"
-        self._waiting.mkdir(parents=True, exist_ok=True)
         self._child: subprocess.Popen[bytes] | None = None
         self.current: Process | None = None
 
@@ -54,6 +53,7 @@ class Queue:
 
     def add(self, *words: str) -> None:
         """Start `python -m WORDS`, or let it wait for those before it."""
+        self._waiting.mkdir(parents=True, exist_ok=True)
         write_json(self._waiting / f"{time.time_ns()}.json", words)
 
     def waiting(self) -> list[list[str]]:
@@ -77,12 +77,16 @@ class Queue:
         return None
 
     def problem(self) -> str:
-        """The one line of the last command, where that failed."""
+        """Why the last command failed, in one line; empty where it did not."""
         lines = [] if self.current else self._last_lines()
-        return next((line for line in reversed(lines) if line.startswith("error: ")), "")
+        if lines and lines[-1] == "KeyboardInterrupt":
+            return "the last command was stopped before it began"
+        found = (line for line in reversed(lines) if line.startswith("error: "))
+        return next((f"the last command failed: {line}" for line in found), "")
 
     def turn(self) -> None:
         """Look whether a command is running, and start the next if none is."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         if self._child is not None and self._child.poll() is not None:
             self._child = None
         with self._running.open("a+") as file:
