@@ -543,13 +543,13 @@ def test_nothing_else_is_served(studio: Page) -> None:
     assert status_of(f"{studio.url}/gradio_api/proxy=https://example.com/") in (403, 404)
 
 
-def test_no_address_is_fetched() -> None:
+def test_no_address_is_fetched(tmp_path: Path) -> None:
     from gradio import processing_utils
 
     import src.studio.page  # noqa: F401
 
     with pytest.raises(ValueError, match="nothing is fetched"):
-        processing_utils.ssrf_protected_download("https://example.com/x.png", "")
+        processing_utils.ssrf_protected_download("https://example.com/x.png", str(tmp_path))
 
 
 def test_a_request_for_another_host_is_refused(studio: Page) -> None:
