@@ -395,7 +395,7 @@ def test_photos_paintings_and_bad_files(page: Any, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "été (1).png")
     page.set_input_files("#content-file input[type=file]", tmp_path / "bad.png")
-    until(lambda: "content: got 'bad.png', which is not a picture" in page.inner_text("body"))
+    until(lambda: "content: got 'bad.png', which is not a picture" in page.inner_text("#problem"))
     assert page.input_value("#content input") == "motorcycle"
     page.wait_for_selector("#content-file input[type=file]", state="attached")
     page.set_input_files("#content-file input[type=file]", tmp_path / "été (1).png")
@@ -452,7 +452,7 @@ def test_a_run_is_watched_and_compared(page: Any, browser: Any, studio: Page) ->
     assert page.locator("#progress polyline").count() >= 3
     page.fill("#count input", "3")
     page.click("#more")
-    until(lambda: "steps: got 3; expected more than the 4" in page.inner_text("body"))
+    until(lambda: "steps: got 3; expected more than the 4" in page.inner_text("#refusal"))
     page.fill("#count input", "6")
     page.click("#more")
     until(lambda: "done. 6 steps" in page.inner_text("#progress"))

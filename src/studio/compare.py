@@ -11,8 +11,9 @@ from src.core.errors import InputError
 from src.runs.comparison import settings, short_text, swept_keys, varied
 from src.runs.reader import Run
 from src.studio import panels
+from src.studio.choices import command
 from src.studio.files import MOST_RUNS, Files, result, short, views
-from src.studio.paint import QUIET, SAYS, checked
+from src.studio.paint import QUIET
 from src.studio.queue import Queue
 
 PHOTO = "its photo"
@@ -51,14 +52,14 @@ class Compare:
                 )
         table = gr.Dataframe(label="what differs", interactive=False, elem_id="table", wrap=True)
         names = gr.State([])
-        lists: dict[str, Any] = {"fn": checked(self._list), "inputs": [folder, left, right]} | SAYS
+        lists: dict[str, Any] = {"fn": self._list, "inputs": [folder, left, right]} | QUIET
         lists["outputs"] = [gallery, names, left, right, folder]
         pair: dict[str, Any] = {"fn": self._compare, "inputs": [names, left, right]} | QUIET
         pair["outputs"] = [slider, made_by, download, loop, others, table]
         gr.on([tab.select, folder.input], **lists).then(**pair)
         gallery.select(_picked, names, right, **QUIET).then(**pair)
         gr.on([left.input, right.input], **pair)
-        make.click(checked(self._add_views), right, **SAYS)
+        make.click(self._add_views, right, made_by, **QUIET)
 
     def _list(self, folder: str, left: str, right: str | None) -> tuple[Any, ...]:
         """A folder's runs: the gallery, their names, both lists to compare, folders."""
@@ -102,12 +103,14 @@ class Compare:
         ]
         return gr.update(value={"headers": ["run", *keys], "data": rows}, visible=bool(keys))
 
-    def _add_views(self, right: str | None) -> None:
+    def _add_views(self, right: str | None) -> str:
         run = self._files.run(right)
         if run is None:
-            raise InputError("run", "nothing", "one on the right")
-        self._queue.add("src.views", short(run.path))
-        gr.Info("Its progress is on the tab Paint; then choose the run again.")
+            return panels.problem(InputError("run", "nothing", "one on the right"))
+        words = ["src.views", short(run.path)]
+        self._queue.add(*words)
+        said = "<p>Its progress is on the tab Paint; then choose the run again.</p>"
+        return panels.code(command(*words)) + said
 
 
 def _has_picture(run: Run) -> bool:

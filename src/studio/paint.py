@@ -1,6 +1,6 @@
 """The tab on which pictures are chosen, their depth is seen, and runs are started and watched."""
 
-import html
+import threading
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -39,21 +39,19 @@ POINTER = (Path(__file__).parent / "pointer.js").read_text(encoding="utf-8")
 PICTURES = ["image", ".heic", ".heif", ".avif", ".tif", ".tiff", ".npy"]
 DEPTHS = [*PICTURES, ".npz", ".exr", ".pfm"]
 BRUSHES = [("sets the border", "border"), ("paints", "white"), ("erases", "black")]
-# Of an answer that comes many times a second, or shows itself when it is there.
+# Of every event. Gradio's queue forgets one that comes just when the last of the page has ended.
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-SAYS = QUIET | {"queue": True}  # of one with an error to say, for which Gradio wants its queue
 
 
-def checked(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """An answer to an event, whose error is a line that the page shows for a while."""
+def checked(answer: Callable[..., Any]) -> Callable[..., tuple[Any, str]]:
+    """An answer to an event, and why there is none as a second output, where the first stays."""
 
     @wraps(answer)
-    def answered(*inputs: Any) -> Any:
+    def answered(*inputs: Any) -> tuple[Any, str]:
         try:
-            return answer(*inputs)
+            return answer(*inputs), ""
         except (InputError, OSError) as error:
-            text = html.escape(format_error(error, []))
-            raise gr.Error(text, print_exception=False) from error
+            return gr.skip(), panels.problem(format_error(error, []))
 
     return answered
 
@@ -65,11 +63,12 @@ class Paint:
         self._files, self._queue, self._page = files, queue, page
         self._parts: dict[str, Any] = {}  # by the key of a run
         self._usual, self._strokes = defaults(FIRST), gr.State(None)
+        self._turn = threading.Lock()  # an answer that takes longer never replaces a later one
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
+                self._problem = gr.HTML(elem_id="problem")
                 self._add_pictures()
             with gr.Column(scale=2, min_width=300):
-                self._problem = gr.HTML(elem_id="problem")
                 self._preview = gr.HTML(elem_id="preview", js_on_load=POINTER, min_height=420)
                 with gr.Column() as self._mask:
                     self._add_mask()
@@ -85,7 +84,7 @@ class Paint:
         with gr.Row():
             self._add_progress()
         self._wire()
-        run.click(checked(self._run), self._inputs, self._shown, **SAYS)
+        run.click(checked(self._run), self._inputs, [self._shown, self._refusal], **QUIET)
         stop.click(queue.stop, **QUIET)
 
     # ---- parts -----------------------------------------------------------------------------------
@@ -112,12 +111,13 @@ class Paint:
 
         def keep(upload: str | None) -> tuple[Any, ...]:
             if upload is None:
-                return gr.skip(), gr.skip()
-            value = self._files.keep(Path(upload), key)
-            return gr.update(choices=self._files.choices(key), value=value), None
+                return gr.skip(), gr.skip(), gr.skip()
+            value, problem = checked(self._files.keep)(Path(upload), key)
+            if problem:
+                return gr.skip(), None, problem
+            return gr.update(choices=self._files.choices(key), value=value), None, ""
 
-        kept = drop.upload(checked(keep), drop, [part, drop], **SAYS)
-        kept.failure(lambda: None, None, drop, **QUIET)
+        drop.upload(keep, drop, [part, drop, self._problem], **QUIET)
         self._page.load(lambda: gr.update(choices=self._files.choices(key)), None, part, **QUIET)
 
     def _add_pictures(self) -> None:
@@ -171,6 +171,7 @@ class Paint:
         seen = gr.State("")
         with gr.Column(scale=1, min_width=300):
             self._shown = gr.Dropdown([NEWEST], value=NEWEST, label="run", elem_id="shown")
+            self._refusal = gr.HTML(elem_id="refusal")
             progress = gr.HTML(elem_id="progress")
             with gr.Row():
                 count = gr.Number(
@@ -186,8 +187,9 @@ class Paint:
             label="picture", interactive=False, buttons=["fullscreen"], elem_id="picture",
             scale=2, height=420,
         )  # fmt: skip
-        more.click(checked(self._more), [self._shown, count], self._shown, **SAYS)
-        again.click(checked(self._again), self._shown, self._parts["init"], **SAYS)
+        shown, init = self._shown, self._parts["init"]
+        more.click(checked(self._more), [shown, count], [shown, self._refusal], **QUIET)
+        again.click(checked(self._again), shown, [init, self._refusal], **QUIET)
         watched = [progress, picture, seen, self._shown]
         gr.Timer(1.0).tick(self._watch, [self._shown, seen], watched, **QUIET)
 
@@ -195,14 +197,11 @@ class Paint:
         """Say what is answered by what."""
         parts = self._parts
         self._inputs = [self._strokes, self._experiment, *parts.values()]
-        # One after the other: an answer that took longer would replace that to a later change.
-        in_turn = {"concurrency_id": "settle", "concurrency_limit": 1}
-        settle: dict[str, Any] = {"fn": self._settle, "inputs": self._inputs} | SAYS | in_turn
+        settle: dict[str, Any] = {"fn": self._settle, "inputs": self._inputs} | QUIET
         settle["outputs"] = [self._preview, self._command, self._problem]
         newest: dict[str, Any] = settle | {"trigger_mode": "always_last"}
         sliders = [parts[key] for key in (CENTER, SLOPE)]
-        live = {"fn": self._live, "trigger_mode": "always_last"}
-        gr.on([slider.input for slider in sliders], **settle | live | QUIET)
+        gr.on([slider.input for slider in sliders], **newest | {"fn": self._live})
         gr.on([slider.release for slider in sliders], **settle)
         masks = [parts[key] for key in ("style", NEAR, "mask.invert", "refine_masks")]
         gr.on([part.change for part in masks], **newest)
@@ -240,26 +239,26 @@ class Paint:
 
     def _settle(self, *inputs: Any) -> tuple[Any, ...]:
         """When it rests, with silhouettes: preview, command, what is wrong with them."""
-        try:
-            choices = self._choices(*inputs)
-            shown = choices.preview.html(choices.mask)
-        except InputError as error:
-            return "", "", panels.problem(error)
-        return shown, *self._line(*inputs)
+        with self._turn:
+            try:
+                choices = self._choices(*inputs)
+                shown = choices.preview.html(choices.mask)
+            except InputError as error:
+                return "", "", panels.problem(error)
+            return shown, *_line(choices)
 
     def _line(self, *inputs: Any) -> tuple[str, str]:
         """For what no preview shows: the command, or what is wrong with it."""
-        try:
-            return command(*self._choices(*inputs).words()), ""
-        except InputError as error:
-            return "", panels.problem(error)
+        with self._turn:
+            return _line(self._choices(*inputs))
 
     def _border(self, *inputs: Any) -> tuple[Any, ...]:
         """For another photo or depth: the border that `auto` gives, and no strokes."""
-        try:
-            return round(self._choices(*inputs).preview.border, 2), None
-        except InputError:  # which `settle` says
-            return gr.skip(), None
+        with self._turn:
+            try:
+                return round(self._choices(*inputs).preview.border, 2), None
+            except InputError:  # which `settle` says
+                return gr.skip(), None
 
     def _click(self, event: gr.EventData, *inputs: Any) -> float:
         """The border's depth at a place of the photo, or on the histogram."""
@@ -310,6 +309,13 @@ class Paint:
             return progress, gr.skip(), seen, gr.skip()
         listed = [self._files.name(run) for run in self._files.runs()[:MOST_RUNS]]
         return progress, picture and str(picture), stamp, gr.update(choices=[NEWEST, *listed])
+
+
+def _line(choices: Choices) -> tuple[str, str]:
+    try:
+        return command(*choices.words()), ""
+    except InputError as error:
+        return "", panels.problem(error)
 
 
 def _settings(experiment: str) -> tuple[Any, ...]:
