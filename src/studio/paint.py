@@ -63,7 +63,7 @@ class Paint:
         self._files, self._queue, self._page = files, queue, page
         self._parts: dict[str, Any] = {}  # by the key of a run
         self._usual, self._strokes = defaults(FIRST), gr.State(None)
-        self._turn = threading.Lock()  # an answer that takes longer never replaces a later one
+        self._turn = threading.RLock()  # an answer that takes longer never replaces a later one
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 self._problem = gr.HTML(elem_id="problem")
@@ -245,12 +245,15 @@ class Paint:
                 shown = choices.preview.html(choices.mask)
             except InputError as error:
                 return "", "", panels.problem(error)
-            return shown, *_line(choices)
+            return shown, *self._line(*inputs)
 
     def _line(self, *inputs: Any) -> tuple[str, str]:
         """For what no preview shows: the command, or what is wrong with it."""
         with self._turn:
-            return _line(self._choices(*inputs))
+            try:
+                return command(*self._choices(*inputs).words()), ""
+            except InputError as error:
+                return "", panels.problem(error)
 
     def _border(self, *inputs: Any) -> tuple[Any, ...]:
         """For another photo or depth: the border that `auto` gives, and no strokes."""
@@ -309,13 +312,6 @@ class Paint:
             return progress, gr.skip(), seen, gr.skip()
         listed = [self._files.name(run) for run in self._files.runs()[:MOST_RUNS]]
         return progress, picture and str(picture), stamp, gr.update(choices=[NEWEST, *listed])
-
-
-def _line(choices: Choices) -> tuple[str, str]:
-    try:
-        return command(*choices.words()), ""
-    except InputError as error:
-        return "", panels.problem(error)
 
 
 def _settings(experiment: str) -> tuple[Any, ...]:
