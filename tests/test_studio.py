@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -542,6 +543,23 @@ def test_nothing_else_is_served(studio: Page) -> None:
         assert status_of(file + quote(str(path), safe="/:")) in (403, 404), path
         assert status_of(file + quote(quote(str(path), safe=""), safe="")) in (403, 404), path
     assert status_of(f"{studio.url}/gradio_api/proxy=https://example.com/") in (403, 404)
+
+
+def test_a_password_is_asked_for(start: Start, tmp_path: Path) -> None:
+    page = start(tmp_path, "--password", "secret")
+    running = page.outputs / "studio" / "running.json"
+    for path in ("/config", "/gradio_api/info", f"/gradio_api/file={running}"):
+        assert status_of(page.url + path) == 401
+    jar = urllib.request.HTTPCookieProcessor()
+    client = urllib.request.build_opener(urllib.request.ProxyHandler({}), jar)
+    for password, status in (("no", 400), ("secret", 200)):
+        data = urllib.parse.urlencode({"username": "studio", "password": password}).encode()
+        try:
+            found = client.open(f"{page.url}/login", data).status
+        except urllib.error.HTTPError as error:
+            found = error.code
+        assert found == status
+    assert client.open(f"{page.url}/config").status == 200
 
 
 def test_no_address_is_fetched(tmp_path: Path) -> None:
